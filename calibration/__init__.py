@@ -1,0 +1,1 @@
+"""Score table in, certificate out; the decision rule; monitoring. Pure functions."""

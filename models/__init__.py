@@ -1,0 +1,1 @@
+"""What a study is, what the network sees, and the network."""

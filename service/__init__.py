@@ -1,0 +1,1 @@
+"""DICOM in, decision, worklist and ledger out, over HTTP."""

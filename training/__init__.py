@@ -1,0 +1,1 @@
+"""Multi-site radiographs in, ensemble checkpoints out."""

@@ -1,0 +1,1 @@
+"""Published data sets to the study table."""
