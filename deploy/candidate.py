@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from models.preprocess import InputSpec
+from models.scope import Scope
+from models.scoring import ScoreRule
+
 from deploy.golden import GoldenFilm, parse_golden
 from deploy.manifest import (
     MANIFEST,
@@ -24,9 +28,6 @@ from deploy.manifest import (
     verify_files,
 )
 from models.errors import DemurError
-from models.preprocess import InputSpec
-from models.scope import Scope
-from models.scoring import ScoreRule
 
 CANDIDATE_FORMAT = "demur-candidate/1"
 GRAPH = "ensemble.onnx"

@@ -244,7 +244,8 @@ def _digest_of_file(path: Path) -> str:
 
 def _stays_inside(name: str) -> bool:
     path = PurePosixPath(name)
-    return bool(name) and not path.is_absolute() and ".." not in path.parts and "\\" not in name and str(path) == name
+    plain = not ({".", "..", ""} & set(name.split("/"))) and "\\" not in name and "\0" not in name
+    return plain and not path.is_absolute() and str(path) == name
 
 
 def _is_text_map(value: object) -> TypeGuard[dict[str, str]]:
