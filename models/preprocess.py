@@ -116,8 +116,8 @@ def _resize(pixels: NDArray[np.generic], spec: InputSpec) -> NDArray[np.float32]
     """Shrink (each output pixel a weighted mean of all that it covers) or enlarge to the fitted size."""
     if pixels.ndim != 2 or 0 in pixels.shape:
         raise ValueError(f"a picture has rows and columns, not the shape {pixels.shape}")
-    rows, columns = fitted_size(*pixels.shape, spec)
-    image = Image.fromarray(pixels.astype(np.float32, order="C", copy=False))
+    rows, columns = fitted_size(pixels.shape[0], pixels.shape[1], spec)
+    image = Image.fromarray(np.asarray(pixels, dtype=np.float32, order="C"))
     # reducing_gap averages whole blocks first where the film is many times larger: faster, and no aliasing.
     resized = image.resize((columns, rows), Image.Resampling.BILINEAR, reducing_gap=3.0)
     return np.array(resized, dtype=np.float32)
