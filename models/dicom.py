@@ -20,7 +20,7 @@ from models.header import Header, Picture
 from models.parsing import Parsed, contained, parse, quiet
 
 #: The largest detectors have 30 million pixels.
-PIXELS_MAX = 64 << 20
+PIXELS_MAX = 40 << 20
 #: The smaller side of what can be a film.
 SIDE_MIN = 16
 PIXELS_OF_ALL_FRAMES_MAX = 1 << 30
@@ -148,6 +148,20 @@ def _date(parsed: Parsed, keyword: str) -> date | None:
         return date(int(text[:4]), int(text[4:6]), int(text[6:8]))
     except ValueError:
         return None
+
+
+def check_size(rows: int, columns: int) -> None:
+    """Check that a picture of this size can be a film.
+
+    Raises
+    ------
+    InputError
+        If it is too small or too large.
+    """
+    if min(rows, columns) < SIDE_MIN or rows * columns > PIXELS_MAX:
+        raise InputError(
+            f"{rows} x {columns} pixels; a film has at least {SIDE_MIN} on each side, at most {PIXELS_MAX >> 20} Mi in all"
+        )
 
 
 def _check_is_film(parsed: Parsed, header: Header) -> None:

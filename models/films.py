@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.codecs import UndecodableError
-from models.dicom import PIXELS_MAX, SIDE_MIN, read_picture
+from models.dicom import check_size, read_picture
 from models.errors import InputError
 from models.header import Header, Picture
 
@@ -91,9 +91,7 @@ def _open(data: bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-            columns, rows = image.size
-            if min(rows, columns) < SIDE_MIN or rows * columns > PIXELS_MAX:
-                raise InputError(f"{rows} x {columns} pixels; a film has {SIDE_MIN} a side at least")
+            check_size(image.height, image.width)
             image.load()
     except InputError:
         raise
