@@ -1,5 +1,127 @@
 """The verbs of training."""
 
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
+from models.vocabulary import Label, Split
+from training.phantoms.formats import Format
+from training.splits import SplitPlan
+
 app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def phantoms(
+    out: Annotated[Path, typer.Option(help="Folder to write images, masks and studies.csv to.")],
+    sites: Annotated[int, typer.Option(help="The first so many of the sixteen sites.")] = 8,
+    site: Annotated[list[str] | None, typer.Option(help="These sites instead; repeatable.")] = None,
+    studies: Annotated[int, typer.Option(help="Studies in all.", min=1)] = 4000,
+    prevalence: Annotated[
+        float | None, typer.Option(help="Share abnormal; default: each site's own.", min=0, max=1)
+    ] = None,
+    balanced: Annotated[bool, typer.Option(help="Every kind of finding equally often.")] = False,
+    seed: Annotated[int, typer.Option(help="Another seed, other patients.")] = 7,
+    first: Annotated[int, typer.Option(help="First index of each site; other indices are other patients.", min=0)] = 0,
+    size: Annotated[int, typer.Option(help="Pixels along a side, a multiple of 16.", min=64, max=1024)] = 256,
+    file_format: Annotated[Format, typer.Option("--format", help="How pictures are stored.")] = Format.DICOM,
+    split: Annotated[Split | None, typer.Option(help="One split for all; default: by hash of the patient.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes; 0 is one a core.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Tell the result as JSON.")] = False,
+) -> None:
+    """Make radiographs with known truth: DICOM or PNG, masks, and their study table."""
+    from training.phantoms.generate import Order, chosen_sites, generate
+    from training.phantoms.progress import bar
+
+    if size % 16:
+        raise typer.BadParameter(f"{size} is not a multiple of 16", param_hint="--size")
+    order = Order(
+        sites=chosen_sites(sites, site or ()),
+        studies=studies,
+        seed=seed,
+        size=size,
+        prevalence=prevalence,
+        balanced=balanced,
+        format=file_format,
+        first=first,
+        split=split,
+        plan=SplitPlan(),
+    )
+    began = time.perf_counter()
+    with bar(studies, "films") as progress:
+        rows = generate(order, out, workers=workers or os.cpu_count() or 1, progress=progress)
+    took = time.perf_counter() - began
+    abnormal = sum(row.label == Label.ABNORMAL for row in rows)
+    summary = {
+        "table": str(out / "studies.csv"),
+        "studies": len(rows),
+        "abnormal": abnormal,
+        "sites": list(order.sites),
+        "seconds": round(took, 2),
+        "films_per_second": round(len(rows) / took, 1),
+    }
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        print(
+            f"{len(rows)} films, {abnormal} abnormal, {len(order.sites)} sites, {summary['films_per_second']} a second: {summary['table']}"
+        )
+
+
+@app.command()
+def train(
+    studies: Annotated[Path, typer.Option(help="Study table with films of the splits train and tune.")],
+    config: Annotated[Path, typer.Option(help="Experiment, as training/configs/NAME.toml.")],
+    out: Annotated[Path, typer.Option(help="Run folder; a run in it goes on where it stopped.")],
+    hold_out: Annotated[list[str] | None, typer.Option(help="A site never to look at; repeatable.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of decoded films; default: OUT/cache.")] = None,
+    workers: Annotated[int, typer.Option(help="Members trained side by side; 0 is one a core.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Tell the result as JSON.")] = False,
+) -> None:
+    """Train an ensemble on films of many sites; writes checkpoints and a report."""
+    from models.studies import read_study_table
+    from training.cache import usable_cores
+    from training.config import read_experiment
+    from training.progress import shown_progress
+    from training.report import write_report
+    from training.train import CACHE, train_run
+
+    table, experiment = read_study_table(studies), read_experiment(config)
+    with shown_progress(quiet=as_json) as on_progress:
+        summary = train_run(
+            table,
+            experiment,
+            out,
+            cache=cache or out / CACHE,
+            workers=min(workers or usable_cores(), len(experiment.members)),
+            hold_out=tuple(hold_out or ()),
+            on_progress=on_progress,
+        )
+    page = write_report(out)
+    last = [
+        {
+            "backbone": member.backbone,
+            "epochs": history[-1].epoch,
+            "merit": _shown(history[-1].merit),
+            "auroc": _shown(history[-1].auroc),
+        }
+        for member, history in zip(experiment.members, summary.members, strict=True)
+    ]
+    if as_json:
+        print(json.dumps({"run": str(out), "members": last, "report": str(page)}))
+        return
+    for number, one in enumerate(last):
+        print(
+            f"member {number} {one['backbone']}: AUROC {one['auroc']}, coverage at few misses at the worst site {one['merit']}"
+        )
+    print(f"report: {page}")
+
+
+def _shown(value: float) -> float | None:
+    """Return a figure as it is told: rounded; None where it was not measured."""
+    return None if math.isnan(value) else round(value, 4)
