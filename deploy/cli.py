@@ -22,6 +22,66 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The folder that demur train wrote.", show_default=False)],
+    studies: Annotated[Path, typer.Option(help="The study table that it was trained on.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Candidate folder to make.", show_default=False)],
+    hold_out: Annotated[
+        list[str] | None, typer.Option(help="A site that training did not look at; repeatable.", show_default=False)
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of decoded films; RUN/cache if not given.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a candidate of a run's checkpoints: one ONNX graph, the score's rule, the scope, golden films, digests.
+
+    Members without a checkpoint are left out, so that a run that is still under way can be tried. Rule and limit of
+    strangeness come from the splits train and tune alone. The graph is checked against torch before it is sealed.
+
+    Example: demur export run/ --studies studies.csv --out candidate/
+    """
+    from deploy.export import export_run
+    from models.studies import read_study_table
+    from training.cache import usable_cores
+    from training.progress import shown_progress
+    from training.train import CACHE
+
+    table = read_study_table(studies)
+    with shown_progress(quiet=as_json) as on_progress:
+        summary = export_run(
+            _folder(run, "a run that demur train has made"),
+            table,
+            out,
+            cache=cache or run / CACHE,
+            hold_out=tuple(hold_out or ()),
+            workers=usable_cores(),
+            on_progress=on_progress,
+        )
+    members = [f"{state.spec.backbone} (epoch {state.epoch})" for state in summary.members]
+    if as_json:
+        result = {
+            "candidate": summary.digest,
+            "members": members,
+            "merit": summary.merit,
+            "disagreement_weight": summary.rule.disagreement_weight,
+            "strangeness_limit": summary.rule.strangeness_limit,
+            "parity": {"logits": summary.parity.logits, "strangeness": summary.parity.strangeness},
+        }
+        typer.echo(json.dumps({**result, "out": str(out)}, sort_keys=True))
+        return
+    typer.echo(f"candidate    {summary.digest}")
+    typer.echo(f"members      {', '.join(members)}")
+    typer.echo(f"tune split   {summary.merit:.3f} of healthy films cleared at few misses at the worst site")
+    typer.echo(f"rule         disagreement weight {summary.rule.disagreement_weight:g}")
+    typer.echo(f"strangeness  at most {summary.rule.strangeness_limit:.3f}")
+    typer.echo(
+        f"parity       logits {summary.parity.logits:.1e}, strangeness {summary.parity.strangeness:.1e} from torch"
+    )
+    typer.echo(f"written to   {out}")
+
+
+@app.command()
 def score(
     candidate: Annotated[Path, typer.Argument(help="The folder that demur export made.", show_default=False)],
     studies: Annotated[Path, typer.Option(help="The study table.", show_default=False)],
@@ -128,7 +188,7 @@ def verify(
     Example: demur verify bundle/ --trust trusted_keys.txt
     """
     from deploy.bundle import open_bundle
-    from deploy.runtime import Engine
+    from deploy.runtime import RUNTIME, Engine
     from deploy.trust import Trust
 
     if trust is None:
@@ -147,7 +207,7 @@ def verify(
         "files": f"{len(opened.manifest.files)}, all as signed",
         "bundle": opened.digest,
         "candidate": opened.candidate.digest,
-        "golden films": f"{len(opened.candidate.golden())} as at the export, on {engine.runtime}",
+        "golden films": f"{len(opened.candidate.golden())} as at the export, on {RUNTIME}",
         "certificate": ", ".join(site.name for site in opened.certificate.sites if site.certified),
         "valid": f"{opened.certificate.issued.isoformat()} to {opened.certificate.expires.isoformat()}",
     }
