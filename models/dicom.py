@@ -17,7 +17,7 @@ from models.codecs import FrameFormat, UndecodableError
 from models.errors import InputError
 from models.greyscale import Greyscale, Lut, VoiFunction, Window, to_grey
 from models.header import Header, Picture
-from models.parsing import Parsed, contained, parse, quiet
+from models.parsing import Parsed, contained, parse
 
 #: The largest detectors have 30 million pixels.
 PIXELS_MAX = 40 << 20
@@ -74,22 +74,10 @@ def read_picture(data: bytes | bytearray | memoryview) -> Picture:
         header = _header(parsed)
         _check_is_film(parsed, header)
         greyscale = _greyscale(parsed, header)
-    if header.transfer_syntax in NATIVE:
-        raw, decoder = _native(parsed, header, greyscale.bits_allocated), f"numpy {version('numpy')} native"
-    else:
-        form = FrameFormat(
-            rows=header.rows,
-            columns=header.columns,
-            bits_allocated=greyscale.bits_allocated,
-            bits_stored=greyscale.bits_stored,
-            is_signed=greyscale.is_signed,
-            frames=header.frames,
-            photometric=header.photometric,
-        )
-        with quiet():
-            raw, bits, decoder = codecs.decode_frame(bytes(parsed.pixel_bytes(None)), header.transfer_syntax, form)
-        if header.transfer_syntax not in codecs.RLE:  # the codestream knows its own bits; they start at bit 0
-            greyscale = replace(greyscale, bits_stored=bits, high_bit=bits - 1)
+        if header.transfer_syntax in NATIVE:
+            raw, decoder = _native(parsed, header, greyscale.bits_allocated), f"numpy {version('numpy')} native"
+        else:
+            raw, greyscale, decoder = _compressed(parsed, header, greyscale)
     return Picture(pixels=to_grey(raw, greyscale), header=header, decoder=decoder)
 
 
@@ -273,3 +261,22 @@ def _native(parsed: Parsed, header: Header, bits_allocated: int) -> NDArray[np.u
     else:
         pixels = np.frombuffer(found, "<u2" if parsed.is_little_endian else ">u2")
     return pixels.reshape(header.rows, header.columns)
+
+
+def _compressed(
+    parsed: Parsed, header: Header, greyscale: Greyscale
+) -> tuple[NDArray[np.unsignedinteger], Greyscale, str]:
+    """Return the first frame of compressed pixels, what its bits mean, and who decoded it."""
+    form = FrameFormat(
+        rows=header.rows,
+        columns=header.columns,
+        bits_allocated=greyscale.bits_allocated,
+        bits_stored=greyscale.bits_stored,
+        is_signed=greyscale.is_signed,
+        frames=header.frames,
+        photometric=header.photometric,
+    )
+    raw, bits, decoder = codecs.decode_frame(bytes(parsed.pixel_bytes(None)), header.transfer_syntax, form)
+    if header.transfer_syntax not in codecs.RLE:  # a codestream knows its own bits; they start at bit 0
+        greyscale = replace(greyscale, bits_stored=bits, high_bit=bits - 1)
+    return raw, greyscale, decoder

@@ -1,7 +1,6 @@
 """A film as a study table lists it: DICOM, or a PNG or JPEG that says nothing of itself."""
 
 import io
-import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from models.codecs import UndecodableError
 from models.dicom import check_size, read_picture
 from models.errors import InputError
 from models.header import Header, Picture
+from models.parsing import quiet
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 #: Pillow's modes with the value that is white.
@@ -88,8 +88,7 @@ def _read_picture_file(data: bytes, view: str, age_years: float | None) -> Pictu
 def _open(data: bytes) -> Image.Image:
     """Open and decode a PNG or JPEG of a bounded size."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
             check_size(image.height, image.width)
             image.load()

@@ -22,6 +22,8 @@ from models.errors import InputError
 WINDOW_PERCENTILES = (0.5, 99.5)
 #: A window that shows fewer than this share of the film between black and white is unusable.
 SHOWN_MIN = 0.02
+#: No detector's values are rescaled by more.
+RESCALE_MAX = 1e9
 #: Statistics look at a regular grid of about this many pixels.
 SAMPLED_PIXELS = 1 << 17
 
@@ -130,7 +132,7 @@ class Greyscale:
                 f"pixels of {self.bits_allocated} bits with {self.bits_stored} stored up to bit {self.high_bit};"
                 " 8 or 16 bits can be read"
             )
-        if not (math.isfinite(self.slope) and math.isfinite(self.intercept) and self.slope != 0):
+        if not (0 < abs(self.slope) <= RESCALE_MAX and abs(self.intercept) <= RESCALE_MAX):
             raise InputError("rescale slope or intercept is not a usable number")
 
     def stored_values(self) -> NDArray[np.int64]:

@@ -40,7 +40,8 @@ _UNDEFINED = 0xFFFFFFFF
 _REST = 1 << 40
 _INFLATED_STEP, _DEFLATED_STEP = 1 << 20, 1 << 16
 
-logging.getLogger("pydicom").disabled = True
+# A filter, since whoever configures logging switches disabled loggers on again.
+logging.getLogger("pydicom").addFilter(lambda _record: False)
 # The filters of warnings belong to the whole process.
 _quiet = threading.Lock()
 

@@ -13,6 +13,9 @@ from PIL import Image
 
 from models.canonical import from_canonical_json, to_canonical_json
 
+#: Grey values this near to 0 or 1 were clipped: resizing leaves its rounding on them.
+_CLIPPED = 1 / 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
@@ -25,7 +28,7 @@ class InputSpec:
     mean, std : float
         What is subtracted from, and what divides, grey values in [0, 1]; ``std`` > 0.
     percentile_low, percentile_high : float
-        Percentiles of the film's non-black pixels that become 0 and 1, ``0 <= low < high <= 100``. A site's window
+        Percentiles of the film's pixels, black and white ones apart, that become 0 and 1, ``0 <= low < high <= 100``. A site's window
         settings move and stretch all grey values alike; this takes that out. 0 and 100 stretch between the extremes.
     """
 
@@ -124,8 +127,11 @@ def _resize(pixels: NDArray[np.generic], spec: InputSpec) -> NDArray[np.float32]
 
 
 def _stretch(film: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
-    """Map the two percentiles of the non-black pixels to 0 and 1; clip."""
-    shown = film[film > 0]
+    """Map the two percentiles of the pixels that are neither black nor white to 0 and 1; clip.
+
+    Black is padding or clipped by the window, white is collimation or clipped: their share says nothing of the patient.
+    """
+    shown = film[(film > _CLIPPED) & (film < 1 - _CLIPPED)]
     if shown.size == 0:
         return np.zeros_like(film)
     low, high = map(float, np.percentile(shown, (spec.percentile_low, spec.percentile_high)))
