@@ -97,8 +97,9 @@ def score_image(logits: ArrayLike, strangeness: float, rule: ScoreRule) -> float
         raise ValueError(f"logits of shape {values.shape} for a rule of {len(rule.centre)} members")
     if is_strange(strangeness, rule) or not np.isfinite(values).all():
         return math.inf
-    z = (values - np.array(rule.centre)) / np.array(rule.scale)
-    score = float(z.mean() + rule.disagreement_weight * z.std())
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no score
+        z = (values - np.array(rule.centre)) / np.array(rule.scale)
+        score = float(z.mean() + rule.disagreement_weight * z.std())
     return score if math.isfinite(score) else math.inf
 
 
