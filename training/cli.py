@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from models.vocabulary import Label, Split
+from training.importers.names import Source
 from training.phantoms.formats import Format
 from training.splits import SplitPlan
 
@@ -71,6 +72,33 @@ def phantoms(
         print(
             f"{len(rows)} films, {abnormal} abnormal, {len(order.sites)} sites, {summary['films_per_second']} a second: {summary['table']}"
         )
+
+
+@app.command(name="import")
+def import_films(
+    source: Annotated[Source, typer.Argument(help="Which data set.")],
+    folder: Annotated[Path, typer.Argument(metavar="SOURCE", help="Its folder, laid out as it is published.")],
+    out: Annotated[Path, typer.Option(help="Study table to write; the films stay where they are.")],
+    train_share: Annotated[float, typer.Option(help="Share of patients for training.", min=0, max=1)] = 0.7,
+    tune_share: Annotated[float, typer.Option(help="Share of patients for tuning.", min=0, max=1)] = 0.1,
+    calibration_share: Annotated[float, typer.Option(help="Share for calibration; the rest is for tests.", min=0, max=1)] = 0.1,
+    as_json: Annotated[bool, typer.Option("--json", help="Tell the result as JSON.")] = False,
+) -> None:
+    """Make the study table of a public data set, or of a folder of films with a CSV file.
+
+    Healthy: no finding named and a frontal film. Uncertain: neither. Missing stays missing. Patients keep to one split.
+
+    Example: demur import nih ChestX-ray14/ --out studies.csv
+    """
+    from training.importers.sources import import_source
+
+    table = import_source(source, folder, out, SplitPlan(train=train_share, tune=tune_share, calibration=calibration_share))
+    studies = [images[0] for images in table.studies().values()]
+    labels = {name: sum(row.label is label for row in studies) for name, label in (("healthy", Label.HEALTHY), ("abnormal", Label.ABNORMAL), ("unknown", None))}
+    if as_json:
+        print(json.dumps({"table": str(out), "images": len(table), "studies": len(studies), **labels}))
+        return
+    print(f"{len(table)} films of {len(studies)} studies: " + ", ".join(f"{count} {name}" for name, count in labels.items()) + f": {out}")
 
 
 @app.command()

@@ -85,10 +85,8 @@ def predict(
 ) -> NDArray[np.float64]:
     """Return a network's logits of some films."""
     device = next(network.parameters()).device
-    answers = []
     with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
-        for batch in batches_of(films, indices, _TUNE_BATCH):
-            answers.append(network(batch.to(device)).logit.float().cpu())
+        answers = [network(batch.to(device)).logit.float().cpu() for batch in batches_of(films, indices, _TUNE_BATCH)]
     return torch.cat(answers).double().numpy()
 
 
@@ -188,7 +186,7 @@ class _Training:
         decay = min(self.schedule.average_decay, (1 + steps) / (10 + steps))
         pairs = zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
         slow, fast = zip(*((a, b) for a, b in pairs if a.is_floating_point()), strict=True)
-        torch._foreach_lerp_(list(slow), list(fast), 1 - decay)  # noqa: SLF001
+        torch._foreach_lerp_(list(slow), list(fast), 1 - decay)
 
     def _set_rate(self, done: float) -> None:
         schedule = self.schedule
