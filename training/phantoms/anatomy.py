@@ -61,11 +61,11 @@ def draw_patient(rng: np.random.Generator, people: Population, *, field_mm: floa
     size = (0.93 if female else 1.0) * people.stature * float(np.clip(rng.normal(1, 0.04), 0.9, 1.1)) * magnified
     habitus = float(np.clip(rng.normal(people.habitus, 0.8), -1.6, 2.2))
     inspiration = float(rng.uniform(0.0, 0.6) if view == "AP" else rng.uniform(0.35, 1.0))
-    scale = field_mm / 400
-    apex = (rng.uniform(38, 56) + (8 if view == "AP" else 0)) * scale
-    height = (178 + 52 * inspiration) * size
+    scale = field_mm / 360
+    apex = (rng.uniform(34, 50) + (6 if view == "AP" else 0)) * scale
+    height = (172 + 52 * inspiration) * size
     right = apex + height
-    half_width = min(132 * size * float(rng.uniform(0.97, 1.04)) + 4 * habitus, 158 * scale)
+    half_width = min(132 * size * float(rng.uniform(0.97, 1.04)) + 4 * habitus, 148 * scale)
     low = 0.38 if view == "PA" else 0.42
     return Patient(
         female=bool(female),
@@ -120,7 +120,7 @@ def diaphragm(patient: Patient, x: Map, *, raise_left: float = 0.0, raise_right:
     top = np.where(x > 0, np.float32(patient.dome_left - raise_left), np.float32(patient.dome_right - raise_right))
     drop = np.maximum(t - np.float32(0.46), 0) / np.float32(0.54)
     inner = np.maximum(np.float32(0.46) - t, 0) / np.float32(0.46)
-    return (top + np.float32(patient.angle_depth) * drop**2.2 + np.float32(14) * inner**2).astype(np.float32)
+    return (top + np.float32(patient.angle_depth) * drop * drop + np.float32(14) * inner**2).astype(np.float32)
 
 
 def heart_borders(patient: Patient, y: Map, *, ratio: float, hilar: float = 0.0) -> tuple[Map, Map]:
@@ -151,7 +151,7 @@ def silhouette(patient: Patient, plane: Canvas, x: Map, *, ratio: float) -> Map:
     centre = (left - right) / 2 + np.float32(patient.rotation)
     half = (left + right) / 2
     q = np.abs(x - centre) / half
-    return np.float32(0.93) * dome(q**5)
+    return np.float32(0.93) * dome(np.square(q * q))
 
 
 def lungs_mm(anatomy: Anatomy) -> Map:
@@ -179,7 +179,20 @@ def cavity(patient: Patient, plane: Canvas, x: Map) -> tuple[Map, Map]:
     border = np.float32(patient.half_width) * np.maximum(1 - v**2.7, 0) ** np.float32(0.52)
     border = np.maximum(border, np.float32(1e-3))
     depth = np.float32(patient.depth) * np.sqrt(np.maximum(1 - v**2.2, 0))
-    return depth * dome((np.abs(x) / border) ** np.float32(3)), border
+    return depth * dome(cube(np.abs(x) / border)), border
+
+
+def cube(a: Map) -> Map:
+    """Return the third power, faster than the operator."""
+    return a * a * a
+
+
+def sum_of_fourths(*maps: Map) -> Map:
+    """Return the sum of the maps' fourth powers."""
+    total = np.square(np.square(maps[0]))
+    for layer in maps[1:]:
+        total += np.square(np.square(layer))
+    return total
 
 
 def body(patient: Patient, plane: Canvas, x: Map) -> Map:
@@ -190,15 +203,22 @@ def body(patient: Patient, plane: Canvas, x: Map) -> Map:
     half = np.float32(patient.half_width + patient.wall + 10)
     depth = np.float32(patient.depth + 34 + 18 * max(patient.habitus, -1.2)) * grow
     rise = ramp(y - np.float32(patient.apex - 25), 110)
-    chest = depth * np.sqrt(rise) * dome((np.abs(x) / half) ** np.float32(4))
-    # Shoulders and upper arms, under a sloping line; the neck.
-    slope = np.float32(patient.apex - 30) + np.maximum(np.abs(x) - np.float32(52), 0) * np.float32(0.42)
-    lower = np.float32(patient.apex + 92) - np.maximum(np.abs(x) - half, 0) * np.float32(0.5)
-    over = np.maximum(y - slope, 0) / np.float32(45)
-    arm = np.minimum(np.sqrt(over), 1) * np.float32(105 + 8 * patient.habitus)
-    arm = arm * np.sqrt(ramp(lower - y + 30, 60)) * ramp(np.abs(x) - half * np.float32(0.62), 70)
-    neck = np.float32(118) * dome((np.abs(x) / np.float32(62)) ** 4) * ramp(np.float32(patient.apex + 30) - y, 80)
-    return np.maximum(np.maximum(chest, arm), neck)
+    wide = np.abs(x)
+    chest = depth * np.sqrt(rise) * dome(np.square(np.square(wide / half)))
+    # Neck, shoulders and upper arms: under a sloping line, down to the fold of the armpit.
+    slope = np.float32(patient.apex - 34) + np.maximum(wide - np.float32(46), 0) * np.float32(0.36)
+    armpit = np.float32(patient.apex + 0.5 * patient.height)
+    spread = ramp(armpit - y, 90)
+    outer = half + np.float32(110) * spread * spread
+    over = np.sqrt(np.clip((y - slope) / np.float32(38), 0, 1)) * np.sqrt(ramp(armpit + 26 - y, 90))
+    shoulder = np.float32(122 + 8 * patient.habitus) * over * np.sqrt(dome(cube(np.square(wide / outer))))
+    neck = (
+        np.float32(112)
+        * dome(np.square(np.square(wide * np.float32(1 / 58))))
+        * ramp(np.float32(patient.apex + 10) - y, 70)
+    )
+    # A smooth greatest of the three.
+    return np.sqrt(np.sqrt(sum_of_fourths(chest, shoulder, neck)))
 
 
 def breasts(patient: Patient, plane: Canvas) -> Map:
@@ -255,7 +275,7 @@ def add_airways(anatomy: Anatomy, bend: Map) -> None:
     right = dome(((anatomy.x - centre + below * np.float32(0.75)) / np.float32(7)) ** 2)
     left = dome(((anatomy.x - centre - below * np.float32(1.0)) / np.float32(7)) ** 2)
     tube = np.maximum(tube, np.maximum(right, left) * fade)
-    anatomy.harmless -= np.float32(15 * MU_SOFT) * tube
+    anatomy.harmless -= np.float32(19 * MU_SOFT) * tube
 
 
 def add_gas(rng: np.random.Generator, anatomy: Anatomy) -> None:
@@ -269,4 +289,6 @@ def add_gas(rng: np.random.Generator, anatomy: Anatomy) -> None:
             a=float(rng.uniform(20, 34)),
             b=float(rng.uniform(12, 20)),
         )
-        anatomy.harmless[rows, cols] -= np.float32(float(rng.uniform(25, 50)) * MU_SOFT) * dome(q)
+        level = np.float32(patient.dome_left + float(rng.uniform(36, 52)))
+        gas = dome(q) * ramp(level - anatomy.plane.y[rows], 3)
+        anatomy.harmless[rows, cols] -= np.float32(float(rng.uniform(25, 50)) * MU_SOFT) * gas

@@ -5,6 +5,7 @@ film. Maps are float32 ``(size, size)`` line integrals (dimensionless, mu times 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,25 +69,30 @@ def window(plane: Canvas, low_mm: float, high_mm: float) -> slice:
     return slice(low, high)
 
 
-def add_strip(target: Map, plane: Canvas, centre: NDArray[np.float32], *, half_mm: float, peak: float | Map) -> None:
-    """Add a tube that follows ``centre`` (y in mm per column; NaN where there is none), in place.
+def add_strip(
+    target: Map, plane: Canvas, centre: NDArray[np.float32], *, half_mm: float, peak: NDArray[np.float32]
+) -> None:
+    """Add a tube that follows ``centre`` (y in mm per column), in place.
 
-    The profile is that of a solid rod of half-width ``half_mm``; ``peak`` is its line integral on the axis.
+    The profile is that of a solid rod of half-width ``half_mm``; ``peak`` is its line integral on the axis per column,
+    0 where there is no tube.
     """
-    known = np.isfinite(centre)
-    if not known.any():
+    columns = np.flatnonzero(peak)
+    if not columns.size:
         return
-    slope = np.gradient(np.where(known, centre, 0).astype(np.float32)) / np.float32(plane.pixel_mm)
-    across = np.float32(half_mm) * np.sqrt(1 + np.minimum(slope, 4) ** 2)
-    columns = np.flatnonzero(known)
+    slope = np.empty_like(centre)
+    slope[1:-1] = (centre[2:] - centre[:-2]) * np.float32(0.5 / plane.pixel_mm)
+    slope[0], slope[-1] = slope[1], slope[-2]
+    narrow = np.float32(1 / half_mm) / np.sqrt(1 + np.clip(slope, -5, 5) ** 2)
     cols = slice(int(columns[0]), int(columns[-1]) + 1)
-    rows = window(plane, float(np.nanmin(centre)) - half_mm * 2.5, float(np.nanmax(centre)) + half_mm * 2.5)
-    d = (plane.y[rows] - centre[cols]) / across[cols]
+    line = centre[columns]
+    rows = window(plane, float(line.min()) - half_mm * 2.5, float(line.max()) + half_mm * 2.5)
+    d = (plane.y[rows] - centre[cols]) * narrow[cols]
     d *= d
     np.subtract(1, d, out=d)
-    np.maximum(np.nan_to_num(d, copy=False, nan=0.0), 0, out=d)
+    np.maximum(d, 0, out=d)
     np.sqrt(d, out=d)
-    d *= peak[cols] if isinstance(peak, np.ndarray) else np.float32(peak)
+    d *= peak[cols]
     target[rows, cols] += d
 
 
@@ -120,16 +126,24 @@ def blur(image: Map, sigma: float) -> Map:
     return enlarge(small, image.shape[0])
 
 
-def enlarge(small: Map, size: int) -> Map:
-    """Return a square map enlarged bilinearly to ``size``, pixel areas aligned."""
-    n = small.shape[0]
+@lru_cache(maxsize=32)
+def between(n: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return for each of ``size`` centres the lower of its two neighbours among ``n``, and the weight of the upper."""
     at = np.clip(
         (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(n / size) - np.float32(0.5), 0, n - 1
     )
     low = np.minimum(at.astype(np.int32), n - 2)
-    w = at - low
-    wide = small[:, low] * (1 - w) + small[:, low + 1] * w
-    return wide[low] * (1 - w)[:, None] + wide[low + 1] * w[:, None]
+    return low, at - low.astype(np.float32)
+
+
+def enlarge(small: Map, size: int) -> Map:
+    """Return a square map enlarged bilinearly to ``size``, pixel areas aligned."""
+    low, w = between(small.shape[0], size)
+    wide = np.take(small, low, axis=1)
+    wide += (np.take(small, low + 1, axis=1) - wide) * w
+    tall = np.take(wide, low, axis=0)
+    tall += (np.take(wide, low + 1, axis=0) - tall) * w[:, None]
+    return tall
 
 
 def clouds(rng: np.random.Generator, size: int, *, cells: int) -> Map:

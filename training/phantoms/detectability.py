@@ -9,7 +9,9 @@ from training.phantoms.canvas import Map, blur
 #: The Rose criterion; nothing below it is made.
 DETECTABILITY_FLOOR = 5.0
 #: Least contrast of a finding over the standard deviation of the healthy picture around it.
-CONTRAST_FLOOR = 2.5
+CONTRAST_FLOOR = 3.0
+#: Least change of a finding as a share of the range of densities that the film shows.
+SHADE_FLOOR = 0.13
 #: Upper ends of the first two bands of severity.
 BANDS = (60.0, 150.0)
 
@@ -22,6 +24,13 @@ class Visibility:
     detectability: float
     #: Contrast over the clutter of the anatomy around.
     contrast: float
+    #: Contrast as a share of the range from black to white.
+    shade: float
+
+    @property
+    def lacking(self) -> float:
+        """Return the factor by which the change must grow until every floor is met; 1 and below is visible."""
+        return max(DETECTABILITY_FLOOR / self.detectability, CONTRAST_FLOOR / self.contrast, SHADE_FLOOR / self.shade)
 
 
 def ideal_observer(healthy: Map, abnormal: Map, electronic: float) -> float:
@@ -35,8 +44,8 @@ def ideal_observer(healthy: Map, abnormal: Map, electronic: float) -> float:
     return float(np.sqrt(np.sum(signal * signal / variance, dtype=np.float64)))
 
 
-def contrast_to_clutter(healthy: Map, abnormal: Map) -> float:
-    """Return the mean change of density where the finding is, over the local standard deviation of the healthy film.
+def contrast_to_clutter(healthy: Map, abnormal: Map) -> tuple[float, float]:
+    """Return the mean change of density where the finding is, and that over the healthy film's local standard deviation.
 
     "Where the finding is": where the change is at least half of its greatest. The healthy film is taken less its own
     structure much broader than the finding (or than ribs and vessels, for large findings), under the finding and
@@ -48,7 +57,8 @@ def contrast_to_clutter(healthy: Map, abnormal: Map) -> float:
     breadth = float(np.sqrt(there.sum()))
     around = blur(there.astype(np.float32), float(np.clip(breadth * 0.25, 1.5, size / 24))) > np.float32(0.05)
     detail = healthy - blur(healthy, float(np.clip(breadth * 0.5, 2, size / 40)))
-    return float(change[there].mean() / detail[around].std())
+    mean = float(change[there].mean())
+    return mean, mean / float(detail[around].std())
 
 
 def band(detectability: float) -> int:

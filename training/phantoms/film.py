@@ -10,14 +10,13 @@ from models.vocabulary import Label
 from training.phantoms.anatomy import Anatomy, Patient, build_soft_parts, draw_patient, line_integral
 from training.phantoms.canvas import Map, canvas
 from training.phantoms.detectability import (
-    CONTRAST_FLOOR,
-    DETECTABILITY_FLOOR,
     Visibility,
     contrast_to_clutter,
     ideal_observer,
 )
 from training.phantoms.findings import Finding, draw_finding
 from training.phantoms.image_formation import (
+    Display,
     Exposure,
     add_marker,
     add_noise,
@@ -159,32 +158,40 @@ def with_finding(
     A finding too faint is made denser; one that would have to be made too dense is drawn anew and larger.
     """
     background = density_of(expected, exposure)
+    display = range_of(background, site.formation)
     for attempt in range(TRIES):
         rng = generator(seed, site.name, index, f"finding {attempt}")
         finding = draw_finding(rng, kind, anatomy, grade=1 + 0.15 * attempt)
         strength = 1.0
         for _ in range(4):
-            abnormal, seen = look(finding, strength, healthy, expected, background, exposure)
-            lacking = max(CONTRAST_FLOOR / seen.contrast, DETECTABILITY_FLOOR / seen.detectability)
-            if lacking <= 1:
+            abnormal, seen = look(finding, strength, healthy, expected, background, display, exposure)
+            if seen.lacking <= 1:
                 return abnormal, finding.mask, seen
-            strength *= 1.05 * lacking
+            strength *= 1.05 * seen.lacking
             if strength > STRENGTH and attempt < TRIES - 1:
                 break
     raise RuntimeError(f"no visible {kind} in film {index} of {site.name}, seed {seed}")
 
 
 def look(
-    finding: Finding, strength: float, healthy: Map, expected: Map, background: Map, exposure: Exposure
+    finding: Finding,
+    strength: float,
+    healthy: Map,
+    expected: Map,
+    background: Map,
+    display: Display,
+    exposure: Exposure,
 ) -> tuple[Map, Visibility]:
     """Return the expected quanta with the finding at that strength, and how visible it is."""
     integral = finding.integral
     if strength != 1.0:
         integral = np.maximum(healthy + np.float32(strength) * (integral - healthy), 0)
     abnormal = expose(integral, exposure)
+    change, contrast = contrast_to_clutter(background, density_of(abnormal, exposure))
     return abnormal, Visibility(
         detectability=ideal_observer(expected, abnormal, exposure.electronic),
-        contrast=contrast_to_clutter(background, density_of(abnormal, exposure)),
+        contrast=contrast,
+        shade=change / (display.high - display.low),
     )
 
 

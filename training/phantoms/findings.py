@@ -67,53 +67,59 @@ def draw_round(rng: np.random.Generator, anatomy: Anatomy, air: Map, diameter: f
         q = q * (1 + np.float32(0.12) * np.cos(3 * angle + np.float32(rng.uniform(0, 6))))
     chord = plane.zeros()
     chord[rows, cols] = np.float32(diameter) * dome(q)
-    tissue = np.float32((1.0 - anatomy.patient.lung_density) * MU_SOFT * 1.05)
+    # Small ones are partly calcified, which is what makes them visible.
+    calcium = 1.05 + 0.5 * max(30 - diameter, 0) / 15
+    tissue = np.float32((1 - anatomy.patient.lung_density) * MU_SOFT * calcium)
     return Finding(integral=line_integral(anatomy, air_mm=air) + chord * tissue, mask=chord > 0)
 
 
 def draw_nodule(rng: np.random.Generator, anatomy: Anatomy, air: Map, grade: float) -> Finding:
-    """Return a nodule of 16 to 30 mm."""
-    return draw_round(rng, anatomy, air, min(float(rng.uniform(16, 27)) * grade, 30))
+    """Return a nodule of 18 to 30 mm."""
+    return draw_round(rng, anatomy, air, min(float(rng.uniform(18, 28)) * grade, 30))
 
 
 def draw_mass(rng: np.random.Generator, anatomy: Anatomy, air: Map, grade: float) -> Finding:
-    """Return a mass of 34 to 75 mm."""
-    return draw_round(rng, anatomy, air, min(float(rng.uniform(34, 62)) * grade, 75))
+    """Return a mass of 36 to 75 mm."""
+    return draw_round(rng, anatomy, air, min(float(rng.uniform(36, 62)) * grade, 75))
 
 
 def draw_consolidation(rng: np.random.Generator, anatomy: Anatomy, air: Map, grade: float) -> Finding:
-    """Return a patch of filled lung with cloudy borders and branching air bronchograms."""
+    """Return a patch of filled lung with cloudy borders, often cut off by a fissure, and air bronchograms."""
     plane = anatomy.plane
-    radius = float(rng.uniform(28, 46)) * grade
-    x, y = place_in_lung(rng, anatomy, air, radius * 0.6)
-    a, b, turn = radius * float(rng.uniform(1.0, 1.35)), radius, float(rng.uniform(0, np.pi))
-    rows, cols, q = ellipse(plane, x=x, y=y, a=a * 1.35, b=b * 1.35, turn=turn)
-    cloud = clouds(rng, plane.size, cells=20)[rows, cols]
-    fill = np.clip((1.0 - q + np.float32(0.16) * cloud) * np.float32(2.2), 0, 1)
-    angle = float(rng.uniform(0, np.pi))
-    stripes = np.cos(angle) * plane.x[cols] + np.sin(angle) * plane.y[rows]
-    bronchi = np.float32(0.22) * np.clip(np.sin(stripes * np.float32(2 * np.pi / 17) + cloud) * 3 - 2, 0, 1)
+    radius = float(rng.uniform(30, 46)) * grade
+    x, y = place_in_lung(rng, anatomy, air, radius * 0.5)
+    turn = float(rng.uniform(0, np.pi))
+    rows, cols, q = ellipse(plane, x=x, y=y, a=radius * float(rng.uniform(1.6, 2.1)), b=radius * 1.5, turn=turn)
+    cloud = clouds(rng, plane.size, cells=9)[rows, cols] * np.float32(0.24)
+    cloud = cloud + clouds(rng, plane.size, cells=28)[rows, cols] * np.float32(0.13)
+    fill = np.clip((np.float32(0.72) - q + cloud) * np.float32(1.9), 0, 1)
+    if rng.random() < 0.5:
+        below = 1 if rng.random() < 0.5 else -1
+        fissure = np.float32(y + below * radius * 0.25) + np.float32(rng.uniform(-0.2, 0.2)) * (
+            plane.x[cols] - np.float32(x)
+        )
+        fill = fill * ramp((fissure - plane.y[rows]) * below, 2.5)
+    # Bronchi run beside the vessels and stay full of air.
+    bronchi = np.clip(anatomy.vessels_mm[rows, cols] / np.float32(7), 0, 1) * np.float32(0.5)
     share = plane.zeros()
-    share[rows, cols] = fill * (1 - bronchi) * np.float32(rng.uniform(0.5, 0.75))
+    share[rows, cols] = fill * (1 - bronchi) * np.float32(rng.uniform(0.6, 0.8))
     lobe = np.minimum(air, np.float32(110))
-    return Finding(
-        integral=line_integral(anatomy, air_mm=air - share * lobe),
-        mask=(share > 0.2) & (air > 0.2 * anatomy.patient.depth),
-    )
+    mask = (share > 0.25) & (air > 0.2 * anatomy.patient.depth)
+    return Finding(integral=line_integral(anatomy, air_mm=air - share * lobe), mask=mask)
 
 
 def draw_interstitial(rng: np.random.Generator, anatomy: Anatomy, air: Map, grade: float) -> Finding:
     """Return a reticular network with nodes over both lungs, denser towards the bases."""
     patient, plane = anatomy.patient, anatomy.plane
-    cells = int(plane.field_mm / float(rng.uniform(9, 12)))
-    first, second = clouds(rng, plane.size, cells=cells), clouds(rng, plane.size, cells=cells)
+    fine, coarse = (int(plane.field_mm / float(rng.uniform(*grain))) for grain in ((6, 7.5), (9, 12)))
+    first, second = clouds(rng, plane.size, cells=fine), clouds(rng, plane.size, cells=coarse)
     lines = np.exp(-((first / np.float32(0.28)) ** 2)) + np.exp(-((second / np.float32(0.28)) ** 2))
     basal = np.float32(0.6) + np.float32(0.4) * ramp(
         plane.y - np.float32(patient.apex + 0.55 * patient.height), patient.height
     )
     filled = np.minimum(air / np.float32(0.6 * patient.depth), 1) * basal
     strength = np.float32(MU_SOFT * float(rng.uniform(17, 24)) * grade)
-    mesh = (lines * np.float32(0.9) + np.float32(0.5) * np.maximum(first + second, 0)) * filled
+    mesh = (lines * np.float32(0.8) + np.float32(0.4) * np.maximum(first + second, 0) + np.float32(0.5)) * filled
     return Finding(integral=line_integral(anatomy, air_mm=air) + strength * mesh, mask=filled > 0.35)
 
 
@@ -137,7 +143,11 @@ def draw_atelectasis(rng: np.random.Generator, anatomy: Anatomy, air: Map, grade
         top = patient.apex + 0.4 * patient.height
         base = patient.dome_left if side > 0 else patient.dome_right
         s = np.clip((plane.y - np.float32(top)) / np.float32(base - top), 0, 1.3)
-        wedge = ramp(np.float32(18) + s * np.float32(reach) - u, 3) * ramp(u, 6) * ramp(plane.y - np.float32(top), 6)
+        wedge = (
+            ramp(np.float32(18) + s ** np.float32(1.3) * np.float32(reach) - u, 3)
+            * ramp(u, 6)
+            * ramp(plane.y - np.float32(top), 6)
+        )
     full = wedge * np.float32(rng.uniform(0.62, 0.8))
     return Finding(
         integral=line_integral(anatomy, air_mm=air * (1 - full)), mask=(wedge > 0.5) & (air > 0.15 * patient.depth)
@@ -211,17 +221,18 @@ def draw_hilar(rng: np.random.Generator, anatomy: Anatomy, air: Map, grade: floa
     mask, extra = np.zeros((plane.size, plane.size), np.bool_), plane.zeros()
     for side in sides:
         for _ in range(3):
-            radius = float(rng.uniform(15, 21)) * min(grade, 1.3)
+            radius = float(rng.uniform(18, 24)) * min(grade, 1.3)
             rows, cols, q = ellipse(
                 plane,
-                x=patient.offset + patient.rotation + side * (34 + float(rng.uniform(0, 16))),
+                x=patient.offset + patient.rotation + side * (38 + float(rng.uniform(0, 16))),
                 y=patient.apex + patient.height * (0.42 + float(rng.uniform(-0.07, 0.11))),
                 a=radius,
                 b=radius * 1.15,
             )
             extra[rows, cols] = np.maximum(extra[rows, cols], np.float32(2 * radius) * dome(q))
             mask[rows, cols] |= q < 1
-    tissue = np.float32((1 - patient.lung_density) * MU_SOFT * 1.1)
+    extra = blur(extra, 2.5 / plane.pixel_mm)
+    tissue = np.float32((1 - patient.lung_density) * MU_SOFT * 1.15)
     inside = np.minimum(air * np.float32(0.05), 1)
     return Finding(integral=line_integral(anatomy, air_mm=air) + extra * tissue * inside, mask=mask & (inside > 0.3))
 

@@ -84,7 +84,7 @@ def range_of(density: Map, formation: Formation) -> Display:
     crop = density[n // 7 : n - n // 5 : 3, n // 6 : n - n // 6 : 3]
     low, high = np.percentile(crop, (2.0, 97.5))
     spread = (high - low) * formation.latitude
-    return Display(low=float(low - 0.12 * spread), high=float(low + 1.06 * spread))
+    return Display(low=float(low - 0.3 * spread), high=float(low + 1.1 * spread))
 
 
 def density_of(counts: Map, exposure: Exposure) -> Map:

@@ -12,9 +12,9 @@ from enum import StrEnum
 class Kind(StrEnum):
     """What a finding is; the stratum of its study."""
 
-    #: Round opacity of 16 to 30 mm.
+    #: Round opacity of 18 to 30 mm.
     NODULE = "nodule"
-    #: Round opacity of 34 to 75 mm.
+    #: Round opacity of 36 to 75 mm.
     MASS = "mass"
     #: Lobar or patchy airspace opacity with air bronchograms.
     CONSOLIDATION = "consolidation"
@@ -60,7 +60,7 @@ class Formation:
     """How a site turns line integrals into a stored picture."""
 
     #: Side of the square field.
-    field_mm: float = 400.0
+    field_mm: float = 360.0
     #: Effective detected quanta per mm² behind the lung.
     quanta_mm2: float = 4000.0
     #: Electronic noise in quanta per pixel at 1 mm².
@@ -117,12 +117,12 @@ SITES: dict[str, Site] = {
         Site(
             name="site-03",
             population=_P(prevalence=0.2, age_mean=44, female=0.6, portable=0.0, stature=0.97),
-            formation=_F(inverted=True, bits=14, quanta_mm2=6000, blur_mm=0.8, gamma=1.15, field_mm=410),
+            formation=_F(inverted=True, bits=14, quanta_mm2=6000, blur_mm=0.8, gamma=1.15, field_mm=368),
         ),
         Site(
             name="site-04",
             population=_P(prevalence=0.3, habitus=0.5, stature=1.03, mix={Kind.CARDIOMEGALY: 2, Kind.EFFUSION: 2}),
-            formation=_F(sigmoid=2.5, latitude=1.1, heel=0.2, collimation_mm=22, field_mm=420),
+            formation=_F(sigmoid=2.5, latitude=1.1, heel=0.2, collimation_mm=22, field_mm=376),
         ),
         Site(
             name="site-05",
@@ -139,7 +139,7 @@ SITES: dict[str, Site] = {
             population=_P(
                 prevalence=0.2, age_mean=38, age_sd=12, female=0.4, portable=0.02, mix={Kind.PNEUMOTHORAX: 2}
             ),
-            formation=_F(quanta_mm2=7000, blur_mm=0.7, equalise=0.25, unsharp=0.2, field_mm=390),
+            formation=_F(quanta_mm2=7000, blur_mm=0.7, equalise=0.25, unsharp=0.2, field_mm=352),
         ),
         Site(
             name="site-08",
@@ -151,7 +151,7 @@ SITES: dict[str, Site] = {
         Site(
             name="site-09",
             population=_P(prevalence=0.3, age_mean=58, portable=0.2),
-            formation=_F(bits=12, gamma=0.95, unsharp=0.55, scatter=0.45, quanta_mm2=3500, field_mm=405),
+            formation=_F(bits=12, gamma=0.95, unsharp=0.55, scatter=0.45, quanta_mm2=3500, field_mm=364),
         ),
         Site(
             name="site-10",
@@ -161,7 +161,7 @@ SITES: dict[str, Site] = {
         Site(
             name="site-11",
             population=_P(prevalence=0.45, age_mean=60, portable=0.45, habitus=0.2, clutter=0.45),
-            formation=_F(modality="CR", bits=12, gamma=1.2, scatter=0.55, blur_mm=1.5, heel=0.3, field_mm=415),
+            formation=_F(modality="CR", bits=12, gamma=1.2, scatter=0.55, blur_mm=1.5, heel=0.3, field_mm=372),
         ),
         Site(
             name="site-12",

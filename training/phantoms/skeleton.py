@@ -31,27 +31,29 @@ def add_ribs(rng: np.random.Generator, anatomy: Anatomy, calcium: float) -> None
         row = int(np.clip((start + 26) / plane.pixel_mm, 0, plane.size - 1))
         reach = np.float32(max(float(anatomy.border[row, 0]), 34.0) + 5)
         t = u / reach
-        lateral = start + fall * (0.55 + 0.08 * i)
+        lateral = start + fall * (0.6 + 0.07 * i)
         lean = np.where(left_side, np.float32(1), np.float32(-1)) * plane.x * np.float32(patient.tilt)
-        back = (
-            np.float32(start) - 7 * np.sin(np.pi * np.minimum(t * 1.4, 1)) + np.float32(lateral - start) * t**3 - lean
-        )
-        known = (t <= 1.0) & (u > 14)
+        # Half an ellipse behind and half in front meet at the side, both upright there.
+        turn = np.sqrt(np.maximum(1 - t * t, 0))
+        fade = np.clip((1 - t) * np.float32(16), 0, 1)
+        back = np.float32(start) - 6 * np.sin(np.pi * np.minimum(t * 1.5, 1)) + np.float32(lateral - start) * (1 - turn)
+        known = (t < 1.0) & (u > 14)
         # The tube is seen edge-on where it turns forward, so it brightens towards the side.
-        peak = (np.float32(0.15 * calcium) * (1 + 0.7 * np.clip(t, 0, 1) ** 6)).astype(np.float32)
-        strip(layer, anatomy, np.where(known, back, np.nan).astype(np.float32), half, peak)
+        peak = (np.float32(0.18 * calcium) * (1 + 0.5 * np.clip(t, 0, 1) ** 6) * fade).astype(np.float32)
+        strip(layer, anatomy, (back - lean).astype(np.float32), half, peak * known)
         if 0 < i < RIBS - 1:
-            front = np.float32(lateral) + np.float32(steep * (0.55 + 0.06 * i)) * np.clip(1 - t, 0, 1) ** 1.35 - lean
-            end = 0.42 + 0.02 * i
-            fade = np.clip((t - np.float32(end)) / np.float32(0.18), 0, 1) * np.float32(0.12 * calcium)
-            strip(layer, anatomy, np.where((t <= 1.0) & (t > end), front, np.nan).astype(np.float32), half * 1.15, fade)
+            front = np.float32(lateral) + np.float32(steep * (0.5 + 0.07 * i)) * turn ** np.float32(1.25)
+            end = 0.4 + 0.02 * i
+            peak = np.clip((t - np.float32(end)) / np.float32(0.18), 0, 1) * np.float32(0.12 * calcium) * fade
+            known = (t < 1.0) & (t > end)
+            strip(layer, anatomy, (front - lean).astype(np.float32), half * 1.12, (peak * known).astype(np.float32))
     anatomy.bone += layer
 
 
 def strip(layer: Map, anatomy: Anatomy, centre: Map, half: float, peak: Map) -> None:
     """Add a hollow tube: the rod less most of its marrow."""
-    add_strip(layer, anatomy.plane, centre, half_mm=half, peak=peak * np.float32(2.1))
-    add_strip(layer, anatomy.plane, centre, half_mm=half * 0.82, peak=peak * np.float32(-1.15))
+    add_strip(layer, anatomy.plane, centre, half_mm=half, peak=peak * np.float32(2.5))
+    add_strip(layer, anatomy.plane, centre, half_mm=half * 0.84, peak=peak * np.float32(-1.65))
 
 
 def add_spine(anatomy: Anatomy, calcium: float) -> None:
@@ -59,15 +61,21 @@ def add_spine(anatomy: Anatomy, calcium: float) -> None:
     patient, plane = anatomy.patient, anatomy.plane
     y = plane.y
     bend = np.float32(patient.scoliosis) * np.sin((y - np.float32(patient.apex)) / np.float32(70))
-    x = anatomy.x - bend
+    middle = plane.field_mm / 2 + patient.offset
+    cols = window(plane, middle - 48, middle + 48)
+    x = np.abs((anatomy.x - bend)[:, cols])
     period = np.float32(patient.height / 9.6)
     phase = ((y - np.float32(patient.apex)) / period) % 1
     body = ramp(np.float32(0.4) - np.abs(phase - np.float32(0.5)), 0.12)
     half = 15 + 4 * ramp(y - np.float32(patient.apex + 60), 160)
-    column = dome((x / half) ** 6) * (np.float32(0.34) + np.float32(0.2) * body)
-    pedicle = np.exp(-(((np.abs(x) - 11) / 3.2) ** 2) - ((phase - np.float32(0.42)) / np.float32(0.16)) ** 2)
-    process = np.exp(-((x / 3.0) ** 2) - ((phase - np.float32(0.7)) / np.float32(0.22)) ** 2)
-    anatomy.bone += np.float32(calcium) * (column + np.float32(0.2) * pedicle + np.float32(0.22) * process)
+    column = dome(np.square(np.square(x / half))) * (np.float32(0.24) + np.float32(0.13) * body)
+    # Pedicles and processes: products of a bump across and a bump along.
+    pedicle = np.exp(-np.square((x - 11) / np.float32(3.2))) * np.exp(
+        -np.square((phase - np.float32(0.42)) / np.float32(0.16))
+    )
+    process = np.exp(-np.square(x / np.float32(3))) * np.exp(-np.square((phase - np.float32(0.7)) / np.float32(0.22)))
+    column += np.float32(0.14) * pedicle + np.float32(0.16) * process
+    anatomy.bone[:, cols] += np.float32(calcium) * column
 
 
 def add_shoulders(rng: np.random.Generator, anatomy: Anatomy, calcium: float) -> None:
@@ -78,12 +86,11 @@ def add_shoulders(rng: np.random.Generator, anatomy: Anatomy, calcium: float) ->
     for side in (-1, 1):
         u = (plane.x - np.float32(patient.offset + patient.rotation * 0.4)) * side
         t = (u - 16) / np.float32(150)
-        s = patient.apex + 22 - high + float(rng.normal(0, 2)) - side * patient.tilt * 60
-        centre = np.float32(s) - 30 * t + 9 * np.sin(2 * np.pi * np.clip(t, 0, 1))
+        s = patient.apex + 38 - high + float(rng.normal(0, 2)) - side * patient.tilt * 60
+        centre = np.float32(s) - 40 * t + 8 * np.sin(2 * np.pi * np.clip(t, 0, 1))
         known = (t > 0) & (t < 1.0)
-        line = np.where(known, centre, np.nan).astype(np.float32)
-        thick = (np.float32(0.15 * calcium) * (1 + 0.4 * np.abs(2 * t - 1))).astype(np.float32)
-        strip(anatomy.bone, anatomy, line, 6.0, thick)
+        thick = (np.float32(0.17 * calcium) * (1 + 0.4 * np.abs(2 * t - 1))).astype(np.float32)
+        strip(anatomy.bone, anatomy, centre.astype(np.float32), 6.0, thick * known)
         add_blade(anatomy, side, abducted, calcium)
         rows, cols, q = ellipse(
             plane, x=patient.offset + side * (patient.half_width + 62), y=patient.apex + 28, a=25, b=27

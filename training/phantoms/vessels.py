@@ -17,7 +17,7 @@ def add_vessels(rng: np.random.Generator, anatomy: Anatomy) -> None:
         root_y = patient.apex + patient.height * (0.44 if side < 0 else 0.4)
         parts += grow(rng, anatomy, side, patient.offset + patient.rotation * 0.6 + side * 27, root_y)
     x, y, radius, length = (np.concatenate([part[k] for part in parts]) for k in range(4))
-    mass = np.float32(np.pi) * radius**2 * length
+    mass = np.float32(1.5 * np.pi) * radius**2 * length
     # Three calibres, each drawn with a Gaussian as wide as the tube.
     for low, high in ((0.0, 1.7), (1.7, 3.0), (3.0, 99.0)):
         chosen = (radius >= low) & (radius < high)
