@@ -70,6 +70,36 @@ class Certificate:
                 raise ValueError(f"the site {site.name} is certified against its numbers")
 
     @property
+    def alpha(self) -> float:
+        """Tolerated false omission rate."""
+        return self.terms.alpha
+
+    @property
+    def delta(self) -> float:
+        """Probability that the promise to a site fails."""
+        return self.terms.delta
+
+    @property
+    def max_prevalence(self) -> float:
+        """Up to which prevalence it holds."""
+        return self.terms.max_prevalence
+
+    @property
+    def min_healthy_acceptance(self) -> float:
+        """Share of the healthy that a certified site clears at least."""
+        return self.terms.min_healthy_acceptance
+
+    @property
+    def scores(self) -> str:
+        """Digest of the scores that it was computed from."""
+        return self.evidence.scores
+
+    @property
+    def strata(self) -> tuple[GroupResult, ...]:
+        """The result of each stratum of findings."""
+        return self.evidence.strata
+
+    @property
     def candidate(self) -> str | None:
         """Digest of the candidate that it is about; None: the scores come from elsewhere, and it cannot be released."""
         return self.evidence.candidate
