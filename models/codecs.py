@@ -6,7 +6,8 @@ try whatever else happens to be installed. The module is itself the plugin (``is
 functions that pydicom calls).
 
 A codec sees a codestream only after its own header was found to agree with the file's: a tiny codestream cannot claim a huge
-picture, nor a file's header one that its codestream cannot fill.
+picture, nor a file's header one that its codestream cannot fill. One that is cut off is refused: some codecs would fill the
+rest with grey and say nothing, others search for the end for seconds.
 """
 
 import struct
@@ -39,6 +40,10 @@ COMPRESSED = frozenset((*JPEG, *JPEG_LS, *JPEG_2000, *HTJ2K, *RLE))
 #: What pydicom asks of a module that offers plugins.
 DECODER_DEPENDENCIES = dict.fromkeys(COMPRESSED, ("imagecodecs", "pylibjpeg-openjpeg", "pylibjpeg-rle"))
 
+#: The marker that ends JPEG, JPEG-LS and JPEG 2000 alike.
+_END = b"\xff\xd9"
+#: What real files pad a codestream with.
+_FILL = b"\0\xff"
 #: RLE turns two bytes into at most 128.
 RLE_RATIO_MAX = 64
 _IMAGECODECS, _OPENJPEG, _RLE, _PYJPEGLS = "imagecodecs", "demur-openjpeg", "demur-rle", "pyjpegls"
@@ -209,6 +214,8 @@ def check_codestream(codestream: bytes, syntax: str, form: FrameFormat) -> int:
         raise UndecodableError(
             f"the codestream holds {found.rows} x {found.columns} pixels, the header says {form.rows} x {form.columns}"
         )
+    if not codestream.rstrip(_FILL).endswith(_END):
+        raise UndecodableError("the codestream is cut off")
     if found.components != 1:
         raise UndecodableError(f"the codestream has {found.components} components, the header says 1")
     if not 2 <= found.precision <= form.bits_allocated:

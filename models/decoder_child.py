@@ -44,23 +44,24 @@ def receive(channel: socket.socket, size: int) -> bytearray:
     return data
 
 
-def serve(channel: socket.socket, seconds: float) -> None:
+def serve(channel: socket.socket) -> None:
     """Answer requests until the other side ends."""
     channel.sendall(READY)
     while True:
         try:
             parameters_size, film_size = REQUEST.unpack(receive(channel, REQUEST.size))
-            parameters, film = receive(channel, parameters_size), receive(channel, film_size)
+            parameters = json.loads(receive(channel, parameters_size))
+            film = receive(channel, film_size)
         except EOFError:
             return
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        status, result, tensor = _work(json.loads(parameters), film)
+        signal.setitimer(signal.ITIMER_REAL, parameters["alarm_s"])
+        status, result, tensor = _work(parameters["spec"], film)
         signal.setitimer(signal.ITIMER_REAL, 0)
         channel.sendall(ANSWER.pack(status, len(result), len(tensor)) + result)
         channel.sendall(tensor)
 
 
-def _work(parameters: dict[str, str], film: bytearray) -> tuple[Status, bytes, bytes]:
+def _work(spec: str, film: bytearray) -> tuple[Status, bytes, bytes]:
     """Decode and preprocess one film."""
     from models.canonical import to_canonical_json
     from models.codecs import UndecodableError
@@ -70,7 +71,7 @@ def _work(parameters: dict[str, str], film: bytearray) -> tuple[Status, bytes, b
 
     try:
         picture = read_film(memoryview(film))
-        tensor = preprocess(picture.pixels, InputSpec.from_json(parameters["spec"]))
+        tensor = preprocess(picture.pixels, InputSpec.from_json(spec))
     except UndecodableError as error:
         return Status.UNDECODABLE, str(error).encode(), b""
     except InputError as error:
@@ -82,8 +83,8 @@ def _work(parameters: dict[str, str], film: bytearray) -> tuple[Status, bytes, b
 
 
 def main() -> None:
-    """Run as ``python -m models.decoder_child DESCRIPTOR SECONDS BYTES``."""
-    descriptor, seconds, memory_bytes = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    """Run as ``python -m models.decoder_child DESCRIPTOR BYTES``."""
+    descriptor, memory_bytes = int(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this one
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -96,7 +97,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (mapped + memory_bytes, mapped + memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=descriptor) as channel:
-        serve(channel, seconds)
+        serve(channel)
 
 
 if __name__ == "__main__":

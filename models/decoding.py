@@ -34,7 +34,9 @@ from models.films import is_dicom
 from models.header import Header
 from models.preprocess import InputSpec, preprocess
 
-TIMEOUT_S = 10.0
+#: How long a film of up to ``TIMED_PIXELS`` may take; a larger one may take longer in proportion.
+TIMEOUT_S = 5.0
+TIMED_PIXELS = 8 << 20
 START_TIMEOUT_S = 60.0
 MEMORY_BYTES = 1536 << 20
 RESULT_BYTES_MAX = 1 << 16
@@ -74,7 +76,7 @@ class Decoders:
     children : int or None
         Children of the common lane at most; as many as cores if None. JPEG 2000 gets half as many, at least one.
     timeout_s : float
-        How long one film may take in a child, wall clock.
+        How long a film of up to ``TIMED_PIXELS`` may take in a child, wall clock; larger ones in proportion.
     memory_bytes : int
         How much one child may take beyond what it starts with.
     child : sequence of str
@@ -220,9 +222,7 @@ class _Child:
     def __init__(self, terms: _Terms) -> None:
         self._terms = terms
         self._channel, theirs = socket.socketpair()
-        # A child that hangs after its parent was killed is ended by its own alarm.
-        alarm_s = terms.timeout_s + 2.0
-        arguments = [*terms.child, str(theirs.fileno()), str(alarm_s), str(terms.memory_bytes)]
+        arguments = [*terms.child, str(theirs.fileno()), str(terms.memory_bytes)]
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 arguments,
@@ -241,10 +241,13 @@ class _Child:
 
     def decode(self, data: bytes | memoryview, spec: InputSpec, header: Header | None) -> Film:
         """Have a film decoded; DecoderKilledError if it does not come back in time or at all."""
-        deadline = time.monotonic() + self._terms.timeout_s
-        parameters = json.dumps({"spec": spec.to_json()}).encode()
+        pixels = header.rows * header.columns if header is not None else 0
+        timeout_s = self._terms.timeout_s * max(1.0, pixels / TIMED_PIXELS)
+        deadline = time.monotonic() + timeout_s
+        # A child that hangs after its parent was killed is ended by its own alarm.
+        parameters = json.dumps({"spec": spec.to_json(), "alarm_s": timeout_s + 2.0}).encode()
         try:
-            self._channel.settimeout(self._terms.timeout_s)
+            self._channel.settimeout(timeout_s)
             self._channel.sendall(REQUEST.pack(len(parameters), len(data)) + parameters)
             self._channel.sendall(data)
             status, result_size, tensor_size = ANSWER.unpack(self._receive(ANSWER.size, deadline))
@@ -253,7 +256,7 @@ class _Child:
             result = self._receive(result_size, deadline).decode()
             tensor = self._receive(tensor_size, deadline)
         except TimeoutError:
-            raise DecoderKilledError(f"decoding took longer than {self._terms.timeout_s:g} s") from None
+            raise DecoderKilledError(f"decoding took longer than {timeout_s:.3g} s") from None
         except (OSError, EOFError, UnicodeDecodeError):
             raise DecoderKilledError("the decoder crashed, or needed more memory than it may have") from None
         if status != Status.DONE:
