@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from models.vocabulary import Label, Split
-from training.importers.names import Source
+from training.importers.names import DataSet
 from training.phantoms.formats import Format
 from training.splits import SplitPlan
 
@@ -76,29 +76,39 @@ def phantoms(
 
 @app.command(name="import")
 def import_films(
-    source: Annotated[Source, typer.Argument(help="Which data set.")],
-    folder: Annotated[Path, typer.Argument(metavar="SOURCE", help="Its folder, laid out as it is published.")],
+    data_set: Annotated[DataSet, typer.Argument(help="Which data set.")],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Its folder, laid out as it is published.")],
     out: Annotated[Path, typer.Option(help="Study table to write; the films stay where they are.")],
+    partial: Annotated[bool, typer.Option("--partial", help="Leave out images that are listed but absent.")] = False,
     train_share: Annotated[float, typer.Option(help="Share of patients for training.", min=0, max=1)] = 0.7,
     tune_share: Annotated[float, typer.Option(help="Share of patients for tuning.", min=0, max=1)] = 0.1,
-    calibration_share: Annotated[float, typer.Option(help="Share for calibration; the rest is for tests.", min=0, max=1)] = 0.1,
+    calibration_share: Annotated[
+        float, typer.Option(help="Share for calibration; the rest is for tests.", min=0, max=1)
+    ] = 0.1,
     as_json: Annotated[bool, typer.Option("--json", help="Tell the result as JSON.")] = False,
 ) -> None:
     """Make the study table of a public data set, or of a folder of films with a CSV file.
 
-    Healthy: no finding named and a frontal film. Uncertain: neither. Missing stays missing. Patients keep to one split.
+    Healthy: no finding, said so, and a frontal film. Uncertain: neither. Missing stays missing. Lateral films are left out.
+    A published split is kept; the shares are for data sets without one.
 
     Example: demur import nih ChestX-ray14/ --out studies.csv
     """
-    from training.importers.sources import import_source
+    from training.importers.account import print_account, summary_of
+    from training.importers.catalogue import import_data_set, source_of
+    from training.importers.progress import counted
 
-    table = import_source(source, folder, out, SplitPlan(train=train_share, tune=tune_share, calibration=calibration_share))
-    studies = [images[0] for images in table.studies().values()]
-    labels = {name: sum(row.label is label for row in studies) for name, label in (("healthy", Label.HEALTHY), ("abnormal", Label.ABNORMAL), ("unknown", None))}
+    if train_share + tune_share + calibration_share > 1 + 1e-9:
+        raise typer.BadParameter("the shares are more than 1 together", param_hint="--train-share")
+    place = source_of(data_set, source, out)
+    place.partial = partial
+    place.plan = SplitPlan(train=train_share, tune=tune_share, calibration=calibration_share)
+    with counted("images") as advance:
+        table = import_data_set(data_set, place, advance)
     if as_json:
-        print(json.dumps({"table": str(out), "images": len(table), "studies": len(studies), **labels}))
-        return
-    print(f"{len(table)} films of {len(studies)} studies: " + ", ".join(f"{count} {name}" for name, count in labels.items()) + f": {out}")
+        print(json.dumps(summary_of(table, place)))
+    else:
+        print_account(table, place)
 
 
 @app.command()

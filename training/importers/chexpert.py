@@ -1,62 +1,87 @@
-"""CheXpert: ``train.csv`` and ``valid.csv``, whose paths begin with the data set's own name.
+"""CheXpert: 14 observations mined from reports, with doubts; 224,316 films (Irvin et al. 2019)."""
 
-References: Irvin et al. (2019), doi:10.1609/aaai.v33i01.3301590.
-"""
+import re
+from collections.abc import Iterator
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from models.studies import StudyRow
+from models.vocabulary import Split
+from training.importers.labels import NOT_FRONTAL, Reading, judge
+from training.importers.records import Record, read_records
+from training.importers.source import Source
 
-from models.errors import DataError
-from training.importers.drafts import Draft, age_of, read_published
-
-SITE = "stanford"
-#: The observations of the CheXpert labeller beside ``No Finding``; MIMIC-CXR has the same.
-OBSERVATIONS = (
-    "Enlarged Cardiomediastinum",
-    "Cardiomegaly",
-    "Lung Opacity",
-    "Lung Lesion",
-    "Edema",
-    "Consolidation",
-    "Pneumonia",
-    "Atelectasis",
-    "Pneumothorax",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Fracture",
-    "Support Devices",
+NO_FINDING = "No Finding"
+#: MIMIC-CXR-JPG has the same ones.
+FINDINGS = (
+    *(
+        "Enlarged Cardiomediastinum",
+        "Cardiomegaly",
+        "Lung Opacity",
+        "Lung Lesion",
+        "Edema",
+        "Consolidation",
+        "Pneumonia",
+    ),
+    *("Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture", "Support Devices"),
 )
-_COLUMNS = ("Path", "Age", "Frontal/Lateral", "AP/PA", "No Finding", *OBSERVATIONS)
+PLACE = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA")
+YES, NO, DOUBTFUL, UNSAID = "1", "0", "-1", ""
+SPLITS = {"train.csv": Split.TRAIN, "valid.csv": Split.TUNE}
 
 
-def read_chexpert(source: Path) -> Iterator[Draft]:
-    """Yield the images that the tables list and that are there."""
-    tables = [name for name in ("train.csv", "valid.csv") if any(source.rglob(name))]
-    if not tables:
-        raise DataError(f"neither train.csv nor valid.csv below {source}; give the folder of the published data set")
+def read(source: Source) -> Iterator[StudyRow]:
+    """Give a row per frontal image of both tables, or of the one that is there."""
+    tables = [found for name in SPLITS if (found := source.find(name))] or [source.table(*SPLITS)]
     for table in tables:
-        for line in read_published(source, table, _COLUMNS):
-            parts = PurePosixPath(line["Path"]).parts
-            path = next((p for p in (source.joinpath(*parts), source.joinpath(*parts[1:])) if p.is_file()), None)
-            if path is None or len(parts) < 3:
-                continue
-            findings, is_clear, is_uncertain = read_observations(line)
-            patient = f"chexpert/{parts[-3]}"
-            yield Draft(
-                path=path,
-                study=f"{patient}/{parts[-2]}",
-                patient=patient,
-                site=SITE,
-                view="LL" if line["Frontal/Lateral"] == "Lateral" else line["AP/PA"].upper(),
-                age_years=age_of(line["Age"]),
-                findings=findings,
-                is_clear=is_clear,
-                is_uncertain=is_uncertain,
-            )
+        for record in read_records(table, (*PLACE, NO_FINDING, *FINDINGS), allowed=()):
+            if row := _row(source, record, SPLITS[table.name]):
+                yield row
 
 
-def read_observations(line: Mapping[str, str]) -> tuple[tuple[str, ...], bool, bool]:
-    """Return the findings named, whether none is said to be there, and whether one is uncertain; empty is not mentioned."""
-    values = {name: float(line[name]) if line[name] else None for name in ("No Finding", *OBSERVATIONS)}
-    findings = tuple(name for name in OBSERVATIONS if values[name] == 1)
-    return findings, values["No Finding"] == 1, -1 in values.values()
+def reading_of(record: Record) -> Reading:
+    """Return what a row with the 14 observations says."""
+    said = {finding: answer(record, finding) for finding in (NO_FINDING, *FINDINGS)}
+    return Reading(
+        findings=tuple(finding for finding in FINDINGS if said[finding] == YES),
+        doubtful=DOUBTFUL in said.values(),
+        says_healthy=said[NO_FINDING] == YES,
+    )
+
+
+def answer(record: Record, finding: str) -> str:
+    """Return 1 (there), 0 (not there), -1 (doubtful) or empty (not spoken of)."""
+    told = record[finding].removesuffix(".0")
+    if told not in (YES, NO, DOUBTFUL, UNSAID):
+        raise record.fault(finding, f"{record[finding]!r} is none of 1, 0, -1, empty")
+    return told
+
+
+def _row(source: Source, record: Record, split: Split) -> StudyRow | None:
+    told = record.needed("Path")
+    parts = re.search(r"(patient\d+)/(study\d+)/[^/]+$", told)
+    if parts is None:
+        raise record.fault("Path", f"{told!r} is not .../patientN/studyN/NAME")
+    if record.among("Frontal/Lateral", ("Frontal", "Lateral")) == "Lateral":
+        source.left_out[NOT_FRONTAL] += 1
+        return None
+    # The tables begin each path with the name of the release's own folder.
+    relative = told if (source.root / told).is_file() else told.partition("/")[2]
+    path = source.image_at(relative, record)
+    if path is None:
+        return None
+    reading = reading_of(record)
+    verdict = judge(reading, is_frontal=True)
+    if verdict.reason:
+        source.unlabelled[verdict.reason] += 1
+    # Age 0 stands for an age that is not known: there are no infants in this set.
+    age = source.age_years(record["Age"])
+    return StudyRow(
+        path=path,
+        study=f"chexpert-{parts[1]}-{parts[2]}",
+        patient=f"chexpert-{parts[1]}",
+        site=source.name,
+        label=verdict.label,
+        stratum=verdict.stratum,
+        view=record["AP/PA"].upper(),
+        age_years=age or None,
+        split=split,
+    )

@@ -1,97 +1,94 @@
-"""A plain folder of films with a CSV file that says what they are.
+"""A plain folder of films with a CSV table: what the table leaves open is taken from the DICOM headers."""
 
-The CSV is the only one in the folder, or ``manifest.csv``. It needs a column ``file`` (or ``path``) and a column ``label`` with
-``healthy``, ``abnormal`` or nothing; it may have ``patient`` (``patient_id``), ``study``, ``site``, ``finding`` (``stratum``),
-``view`` and ``age_years`` (``age``). View and age of a DICOM file that the CSV does not state come from its header.
-"""
-
-import csv
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from models.dicom import read_header
-from models.errors import DataError, InputError
+from models.errors import InputError
 from models.films import is_dicom
-from models.vocabulary import Label
-from training.importers.drafts import Draft, age_of
+from models.header import Header
+from models.studies import StudyRow
+from models.vocabulary import Label, Split
+from training.importers.labels import FRONTAL, NOT_FRONTAL
+from training.importers.records import Record, read_records
+from training.importers.source import Source
 
-_NAMES = {
-    "file": ("file", "path"),
-    "label": ("label",),
-    "patient": ("patient", "patient_id"),
-    "study": ("study", "study_id"),
-    "site": ("site",),
-    "finding": ("finding", "stratum"),
-    "view": ("view", "view_position"),
-    "age": ("age_years", "age"),
-}
+NEEDED = ("path", "label")
+OPTIONAL = ("stratum", "severity", "patient", "study", "site", "view", "age_years", "split", "mask")
+NO_HEADER = Header()
 
 
-def read_folder(source: Path) -> Iterator[Draft]:
-    """Yield the images that the CSV lists.
-
-    Raises
-    ------
-    DataError
-        If there is not one CSV, it lacks a column, a label is another word, or a file is not there.
-    """
-    table = _table(source)
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        for needed in ("file", "label"):
-            if not set(_NAMES[needed]) & set(reader.fieldnames or ()):
-                raise DataError(f"{table}: the column {needed!r} is missing")
-        for number, line in enumerate(reader, start=1):
-            yield _draft(line, number, table)
-
-
-def _table(source: Path) -> Path:
-    tables = sorted(source.glob("*.csv"))
-    named = [table for table in tables if table.name == "manifest.csv"]
-    if len(named or tables) != 1:
-        raise DataError(f"{len(tables)} CSV files in {source}; one is needed, or manifest.csv among them")
-    return (named or tables)[0]
+def read(source: Source) -> Iterator[StudyRow]:
+    """Give a row per image of the only CSV file in the folder."""
+    for record in read_records(source.table("*.csv"), NEEDED, OPTIONAL):
+        path = source.image_at(record.needed("path"), record)
+        if path is None:
+            continue
+        header = _header(path)
+        view = (_cell(record, "view") or header.view).upper()
+        if view and view not in FRONTAL:
+            source.left_out[NOT_FRONTAL] += 1
+            continue
+        label = Label(told) if (told := record.among("label", ("", *Label))) else None
+        if label is Label.HEALTHY and not view:
+            label = None
+            source.unlabelled["no finding, but the view is not known"] += 1
+        elif label is None:
+            source.unlabelled["nothing is said"] += 1
+        yield _row(source, record, path, header, label, view)
 
 
-def _draft(line: Mapping[str, str | None], number: int, table: Path) -> Draft:
-    cell = {name: _cell(line, columns) for name, columns in _NAMES.items()}
-    path = table.parent / cell["file"]
-    if not path.is_file():
-        raise DataError(f"{table}, row {number}: no such file: {path}")
-    if cell["label"] not in ("", *Label):
-        raise DataError(
-            f"{table}, row {number}, column 'label': {cell['label']!r} is none of {', '.join(Label)}, or empty"
-        )
-    site = cell["site"] or "site"
-    view, age = cell["view"].upper(), age_of(cell["age"])
-    if not view or age is None:
-        stated = _stated_by_header(path)
-        view, age = view or stated[0], age if age is not None else stated[1]
-    patient = f"{site}/{cell['patient'] or Path(cell['file']).stem}"
-    abnormal = cell["label"] == Label.ABNORMAL
-    return Draft(
+def _row(source: Source, record: Record, path: Path, header: Header, label: Label | None, view: str) -> StudyRow:
+    study = _key(source, _cell(record, "study"), header.study_instance_uid) or f"{source.name}-{record.needed('path')}"
+    patient = _key(source, _cell(record, "patient"), header.patient_id)
+    if not patient:
+        source.notes["patient is not known: taken for one of their own"] += 1
+        patient = study
+    age = _cell(record, "age_years")
+    mask = _cell(record, "mask")
+    split = record.among("split", ("", *Split)) if _cell(record, "split") else ""
+    return StudyRow(
         path=path,
-        study=f"{site}/{cell['study'] or Path(cell['file']).stem}",
+        study=study,
         patient=patient,
-        site=site,
+        site=_cell(record, "site") or source.name,
+        label=label,
+        stratum=_cell(record, "stratum"),
+        severity=_severity(record),
         view=view,
-        age_years=age,
-        # "Edema|Pneumonia | RSNA: Lung Opacity": the first is the kind; what a second source said is after the bar.
-        findings=(cell["finding"].split("|")[0].strip() or "abnormal",) if abnormal else (),
-        is_clear=cell["label"] == Label.HEALTHY,
+        age_years=source.age_years(age) if age else header.age_years,
+        split=Split(split) if split else source.split(patient),
+        mask=source.image_at(mask, record) if mask else None,
     )
 
 
-def _cell(line: Mapping[str, str | None], columns: tuple[str, ...]) -> str:
-    return next((text.strip() for column in columns if (text := line.get(column))), "")
+def _cell(record: Record, column: str) -> str:
+    return record.cells.get(column, "")
 
 
-def _stated_by_header(path: Path) -> tuple[str, float | None]:
+def _key(source: Source, told: str, of_header: str) -> str:
+    """Return the key as the table tells it, else one made of the header's; empty if neither says anything."""
+    if told:
+        return f"{source.name}-{told}"
+    return f"{source.name}-{source.key(of_header)}" if of_header else ""
+
+
+def _header(path: Path) -> Header:
+    """Return what a DICOM file says of itself, nothing for other pictures."""
     data = path.read_bytes()
-    if not is_dicom(data):
-        return "", None
     try:
-        header = read_header(data)
+        return read_header(data) if is_dicom(data) else NO_HEADER
     except InputError as fault:
-        raise DataError(f"cannot read the film {path}: {fault}") from None
-    return header.view, header.age_years
+        raise InputError(f"{path}: {fault}") from None
+
+
+def _severity(record: Record) -> float | None:
+    text = _cell(record, "severity")
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        value = math.nan
+    if value is not None and not 0 <= value < math.inf:
+        raise record.fault("severity", f"{text!r} is not a number from 0")
+    return value

@@ -3,14 +3,14 @@
 from enum import StrEnum
 
 
-class Source(StrEnum):
+class DataSet(StrEnum):
     """A published data set, or a folder."""
 
     #: NIH ChestX-ray14.
     NIH = "nih"
     #: CheXpert.
     CHEXPERT = "chexpert"
-    #: MIMIC-CXR or MIMIC-CXR-JPG.
+    #: MIMIC-CXR-JPG.
     MIMIC = "mimic"
     #: PadChest.
     PADCHEST = "padchest"
@@ -18,5 +18,7 @@ class Source(StrEnum):
     VINDR = "vindr"
     #: RSNA Pneumonia Detection Challenge.
     RSNA = "rsna"
-    #: Films with a CSV.
+    #: Films of several sites with a manifest.csv.
+    RADIOGRAPHS = "radiographs"
+    #: Films with a CSV file.
     FOLDER = "folder"

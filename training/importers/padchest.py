@@ -1,57 +1,82 @@
-"""PadChest: ``PADCHEST_chest_x_ray_images_labels_160K*.csv(.gz)`` and 16-bit PNG files in numbered folders.
-
-References: Bustos et al. (2020), doi:10.1016/j.media.2020.101797.
-"""
+"""PadChest: labels from reports, a quarter read by physicians; 160,868 films of one hospital (Bustos et al. 2020)."""
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
-from training.importers.drafts import Draft, files_by_name, read_published
+from models.studies import StudyRow
+from training.importers.labels import NOT_FRONTAL, Reading, judge
+from training.importers.records import Record, read_records
+from training.importers.source import Source
 
-SITE = "san_juan"
-_COLUMNS = ("ImageID", "StudyDate_DICOM", "StudyID", "PatientID", "PatientBirth", "Projection", "Labels")
-#: Projections of the source as view positions; others (costal, excluded) keep their word and are out of scope.
-_VIEWS = {"AP_HORIZONTAL": "AP", "L": "LL"}
-#: Not findings: what they say of the film, or that the earlier one looked the same.
-_SILENT = ("normal", "", "exclude", "unchanged", "suboptimal study")
+COLUMNS = (
+    *("ImageID", "ImageDir", "StudyDate_DICOM", "StudyID", "PatientID", "PatientBirth", "Projection", "MethodLabel"),
+    "Labels",
+)
+NORMAL = "normal"
+#: These say nothing of the patient's health; beside "normal" the last one makes it doubtful.
+NO_FINDINGS = (NORMAL, "unchanged", "exclude", "suboptimal study")
+VIEWS = {"PA": "PA", "AP": "AP", "AP_horizontal": "AP"}
+OTHER_VIEWS = ("L", "COSTAL", "EXCLUDE", "")
 
 
-def read_padchest(source: Path) -> Iterator[Draft]:
-    """Yield the images that the table lists and that are there."""
-    files = files_by_name(source, ".png")
-    for line in read_published(source, "PADCHEST_chest_x_ray_images_labels_160K*.csv", _COLUMNS):
-        if line["ImageID"] not in files:
+def read(source: Source) -> Iterator[StudyRow]:
+    """Give a row per frontal image."""
+    table = source.table("PADCHEST_chest_x_ray_images_labels_160K*.csv*")
+    for record in read_records(table, COLUMNS):
+        projection = record.among("Projection", (*VIEWS, *OTHER_VIEWS))
+        labels = _labels(record)
+        if projection not in VIEWS:
+            source.left_out[NOT_FRONTAL if projection else "view is not known"] += 1
             continue
-        labels = _labels(line["Labels"])
-        projection = line["Projection"].upper()
-        yield Draft(
-            path=files[line["ImageID"]],
-            study=f"padchest/{line['StudyID']}",
-            patient=f"padchest/{line['PatientID']}",
-            site=SITE,
-            view=_VIEWS.get(projection, projection),
-            age_years=_age(line["StudyDate_DICOM"], line["PatientBirth"]),
-            findings=tuple(label for label in labels if label not in _SILENT),
-            is_clear=labels == ("normal",),
-            # "unchanged" or "exclude" beside no finding says neither.
-            is_uncertain=any(label in _SILENT[2:] for label in labels),
+        if "exclude" in labels:
+            source.left_out["excluded by the readers"] += 1
+            continue
+        name = record.needed("ImageID")
+        path = source.image_named(name, record=record)
+        if path is None:
+            continue
+        reading = Reading(
+            findings=tuple(label for label in labels if label not in NO_FINDINGS),
+            doubtful="suboptimal study" in labels,
+            says_healthy=NORMAL in labels,
+        )
+        verdict = judge(reading, is_frontal=True)
+        if verdict.reason:
+            source.unlabelled[verdict.reason] += 1
+        source.notes[f"labels by {record['MethodLabel'] or 'a method that is not told'}"] += 1
+        patient = f"padchest-{record.needed('PatientID')}"
+        yield StudyRow(
+            path=path,
+            study=f"padchest-{record.needed('StudyID')}",
+            patient=patient,
+            site=source.name,
+            label=verdict.label,
+            stratum=verdict.stratum,
+            view=VIEWS[projection],
+            age_years=_age_years(source, record),
+            split=source.split(patient),
         )
 
 
-def _labels(text: str) -> tuple[str, ...]:
-    """Return the labels of a cell that is written as a Python list."""
-    try:
-        listed = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+def _labels(record: Record) -> tuple[str, ...]:
+    """Return the labels of a row: a Python list as text, some with blanks around the words, some with empty words."""
+    if not record["Labels"]:
         return ()
-    return tuple(str(label).strip().lower() for label in listed) if isinstance(listed, list) else ()
-
-
-def _age(study_date: str, birth: str) -> float | None:
-    """Return the age in whole years: the source has the year of birth alone."""
     try:
-        years = float(study_date[:4]) - float(birth[:4])
-    except ValueError:
+        labels = ast.literal_eval(record["Labels"])
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        labels = None
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise record.fault("Labels", f"{record['Labels'][:80]!r} is not a list of labels")
+    return tuple(dict.fromkeys(label.strip().lower() for label in labels if label.strip()))
+
+
+def _age_years(source: Source, record: Record) -> float | None:
+    """Return the age in the year of the study: only the year of birth is published. Unknown stays unknown."""
+    born, seen = record["PatientBirth"].removesuffix(".0"), record["StudyDate_DICOM"].removesuffix(".0")
+    if not born or not seen:
         return None
-    return years if 0 <= years <= 120 else None
+    if not (born.isdigit() and seen.isdigit() and len(seen) == 8):
+        source.notes["age cannot be true: left empty"] += 1
+        return None
+    return source.age_years(str(int(seen[:4]) - int(born)))

@@ -1,55 +1,96 @@
-"""VinDr-CXR: ``annotations/image_labels_{train,test}.csv`` and ``{train,test}/*.dicom``.
+"""VinDr-CXR: three radiologists a film in train, their consensus in test; 18,000 PA films of adults (Nguyen et al. 2022)."""
 
-Three radiologists read each training film; a finding counts where two name it, and a film is clear where all say so. Test
-films have one reading, by consensus. Every film is PA, of a patient of its own: the source has no patients.
-
-References: Nguyen et al. (2022), doi:10.1038/s41597-022-01498-w.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
-from models.errors import DataError
-from training.importers.drafts import Draft, files_by_name, read_published
+from models.dicom import read_header
+from models.films import is_dicom
+from models.header import Header
+from models.studies import StudyRow
+from models.vocabulary import Label, Split
+from training.importers.boxes import Box, box_of, write_mask
+from training.importers.labels import OTHER, Reading, Verdict, judge, stratum_of
+from training.importers.records import Record, read_records
+from training.importers.source import Source
 
-SITE = "vindr"
-_NO_FINDING = "No finding"
-_NOT_FINDINGS = ("image_id", "rad_id", _NO_FINDING)
-
-
-def read_vindr(source: Path) -> Iterator[Draft]:
-    """Yield the images that the tables list and that are there."""
-    files = files_by_name(source, ".dicom", ".dcm")
-    readings: dict[str, list[Mapping[str, str]]] = {}
-    tables = [name for name in ("image_labels_train.csv", "image_labels_test.csv") if any(source.rglob(name))]
-    if not tables:
-        raise DataError(f"no image_labels_train.csv below {source}; give the folder of the published data set")
-    for table in tables:
-        for line in read_published(source, table, ("image_id", _NO_FINDING)):
-            readings.setdefault(line["image_id"], []).append(line)
-    for image, lines in readings.items():
-        path = files.get(f"{image}.dicom") or files.get(f"{image}.dcm")
-        if path is None:
-            continue
-        findings = _agreed(lines)
-        is_clear = all(_is_one(line[_NO_FINDING]) for line in lines)
-        yield Draft(
-            path=path,
-            study=f"vindr/{image}",
-            patient=f"vindr/{image}",
-            site=SITE,
-            view="PA",
-            age_years=None,
-            findings=findings,
-            is_clear=is_clear,
-        )
+NO_FINDING = "No finding"
+FINDINGS = (
+    *("Aortic enlargement", "Atelectasis", "Calcification", "Cardiomegaly", "Clavicle fracture", "Consolidation"),
+    *("Edema", "Emphysema", "Enlarged PA", "ILD", "Infiltration", "Lung Opacity", "Lung cavity", "Lung cyst"),
+    *("Mediastinal shift", "Nodule/Mass", "Pleural effusion", "Pleural thickening", "Pneumothorax"),
+    *("Pulmonary fibrosis", "Rib fracture", "Other lesion", "COPD", "Lung tumor", "Pneumonia", "Tuberculosis"),
+)
+#: Train and test name the last disease differently; only train names the reader.
+VARIANTS = ("Other disease", "Other diseases", "rad_id")
+SPLITS = {"train": Split.TRAIN, "test": Split.TEST}
+SUFFIXES = (".dicom", ".dcm", ".png", ".jpg")
 
 
-def _agreed(lines: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
-    """Return the findings that most readers name, in the table's order."""
-    names = [name for name in lines[0] if name not in _NOT_FINDINGS]
-    return tuple(name for name in names if 2 * sum(_is_one(line.get(name, "")) for line in lines) > len(lines))
+def read(source: Source) -> Iterator[StudyRow]:
+    """Give a row per image; each is a study and a patient of its own, for none is published."""
+    for part, split in SPLITS.items():
+        table = source.table(f"annotations/image_labels_{part}.csv", f"image_labels_{part}.csv")
+        boxes = _boxes(source, part)
+        readers: dict[str, list[Record]] = defaultdict(list)
+        for record in read_records(table, ("image_id", NO_FINDING, *FINDINGS), allowed=VARIANTS):
+            readers[record.needed("image_id")].append(record)
+        for image, records in readers.items():
+            path = source.image_named(*(f"{image}{suffix}" for suffix in SUFFIXES), record=records[0])
+            if path is None:
+                continue
+            verdict = _verdict([_reading(record) for record in records])
+            if verdict.reason:
+                source.unlabelled[verdict.reason] += 1
+            header = _header(path)
+            found = boxes.get(image, []) if verdict.label is Label.ABNORMAL and header else []
+            mask = source.masks / f"vindr-{image}.png"
+            yield StudyRow(
+                path=path,
+                study=f"vindr-{image}",
+                patient=f"vindr-{image}",
+                site=source.name,
+                label=verdict.label,
+                stratum=verdict.stratum,
+                view="PA",
+                # Age 0 stands for an age that was taken out.
+                age_years=(header.age_years or None) if header else None,
+                split=split,
+                mask=write_mask(mask, found, rows=header.rows, columns=header.columns) if found and header else None,
+            )
 
 
-def _is_one(text: str) -> bool:
-    return text in ("1", "1.0")
+def _reading(record: Record) -> Reading:
+    """Return what one reader says."""
+    findings = (*FINDINGS, *(name for name in VARIANTS[:2] if name in record.cells))
+    said = {name: record.among(name, ("1", "0", "1.0", "0.0", ""))[:1] == "1" for name in (NO_FINDING, *findings)}
+    return Reading(findings=tuple(name for name in findings if said[name]), says_healthy=said[NO_FINDING])
+
+
+def _verdict(readings: list[Reading]) -> Verdict:
+    """Return what the readers agree on: all say healthy, or all say abnormal; the stratum is what most of them name."""
+    verdicts = [judge(reading, is_frontal=True) for reading in readings]
+    if len({verdict.label for verdict in verdicts}) > 1:
+        return Verdict(label=None, reason="readers disagree")
+    if verdicts[0].label is not Label.ABNORMAL:
+        return verdicts[0]
+    names = {name for reading in readings for name in reading.findings}
+    agreed = [name for name in names if 2 * sum(name in reading.findings for reading in readings) > len(readings)]
+    return Verdict(label=Label.ABNORMAL, stratum=stratum_of(agreed) if agreed else OTHER)
+
+
+def _header(path: Path) -> Header | None:
+    """Return what a DICOM file says of itself; None for a picture made of one."""
+    data = path.read_bytes()
+    return read_header(data) if is_dicom(data) else None
+
+
+def _boxes(source: Source, part: str) -> dict[str, list[Box]]:
+    """Return the boxes of each image, whoever drew them; findings of the whole film have none."""
+    boxes: dict[str, list[Box]] = defaultdict(list)
+    if table := source.find(f"annotations/annotations_{part}.csv", f"annotations_{part}.csv"):
+        for record in read_records(table, ("image_id", "class_name", "x_min", "y_min", "x_max", "y_max")):
+            if record["x_min"]:
+                drawn = box_of(record, "x_min", "y_min", right="x_max", bottom="y_max")
+                boxes[record.needed("image_id")].append(drawn)
+    return boxes
