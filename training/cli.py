@@ -19,28 +19,48 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command()
 def phantoms(
-    out: Annotated[Path, typer.Option(help="Folder to write images, masks and studies.csv to.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
     sites: Annotated[int, typer.Option(help="The first so many of the sixteen sites.")] = 8,
-    site: Annotated[list[str] | None, typer.Option(help="These sites instead; repeatable.")] = None,
+    site: Annotated[
+        list[str] | None, typer.Option(help="These sites instead, such as site-09; repeatable.", show_default=False)
+    ] = None,
     studies: Annotated[int, typer.Option(help="Studies in all.", min=1)] = 4000,
     prevalence: Annotated[
-        float | None, typer.Option(help="Share abnormal; default: each site's own.", min=0, max=1)
+        float | None,
+        typer.Option(help="Share abnormal; each site's own if not given.", min=0, max=1, show_default=False),
     ] = None,
-    balanced: Annotated[bool, typer.Option(help="Every kind of finding equally often.")] = False,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Every kind of finding equally often.")] = False,
     seed: Annotated[int, typer.Option(help="Another seed, other patients.")] = 7,
-    first: Annotated[int, typer.Option(help="First index of each site; other indices are other patients.", min=0)] = 0,
+    first: Annotated[int, typer.Option(help="First index at each site; other indices, other patients.", min=0)] = 0,
     size: Annotated[int, typer.Option(help="Pixels along a side, a multiple of 16.", min=64, max=1024)] = 256,
     file_format: Annotated[Format, typer.Option("--format", help="How pictures are stored.")] = Format.DICOM,
-    split: Annotated[Split | None, typer.Option(help="One split for all; default: by hash of the patient.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes; 0 is one a core.", min=0)] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Tell the result as JSON.")] = False,
+    split: Annotated[
+        Split | None, typer.Option(help="One split for all; by a hash of the patient if not given.", show_default=False)
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes; 0 is one a core. The files are the same.", min=0)] = 0,
+    contact_sheet: Annotated[
+        bool, typer.Option("--contact-sheet", help="Write contact sheets of every site and finding instead.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")] = False,
 ) -> None:
-    """Make radiographs with known truth: DICOM or PNG, masks, and their study table."""
+    """Make chest radiographs whose truth is known: pictures, masks of the findings, and their study table.
+
+    A film depends on seed, site and index alone. Healthy films have no mask.
+
+    Example: demur phantoms --out phantoms/ --sites 8 --studies 4000 --prevalence 0.5
+    """
+    if size % 16:
+        raise typer.BadParameter(f"{size} is not a multiple of 16", param_hint="--size")
+    if contact_sheet:
+        from training.phantoms.contact_sheet import write_sheets
+
+        paths = [str(path) for path in write_sheets(out, seed=seed)]
+        print(json.dumps({"sheets": paths}) if as_json else "\n".join(paths))
+        return
     from training.phantoms.generate import Order, chosen_sites, generate
     from training.phantoms.progress import bar
 
-    if size % 16:
-        raise typer.BadParameter(f"{size} is not a multiple of 16", param_hint="--size")
     order = Order(
         sites=chosen_sites(sites, site or ()),
         studies=studies,
@@ -57,21 +77,21 @@ def phantoms(
     with bar(studies, "films") as progress:
         rows = generate(order, out, workers=workers or os.cpu_count() or 1, progress=progress)
     took = time.perf_counter() - began
-    abnormal = sum(row.label == Label.ABNORMAL for row in rows)
     summary = {
         "table": str(out / "studies.csv"),
         "studies": len(rows),
-        "abnormal": abnormal,
+        "abnormal": sum(row.label == Label.ABNORMAL for row in rows),
         "sites": list(order.sites),
         "seconds": round(took, 2),
         "films_per_second": round(len(rows) / took, 1),
     }
     if as_json:
         print(json.dumps(summary))
-    else:
-        print(
-            f"{len(rows)} films, {abnormal} abnormal, {len(order.sites)} sites, {summary['films_per_second']} a second: {summary['table']}"
-        )
+        return
+    print(
+        f"{summary['table']}: {len(rows)} studies of {len(order.sites)} sites, {summary['abnormal']} abnormal,", end=" "
+    )
+    print(f"{summary['films_per_second']} films a second")
 
 
 @app.command(name="import")

@@ -123,7 +123,7 @@ def diaphragm(patient: Patient, x: Map, *, raise_left: float = 0.0, raise_right:
     return (top + np.float32(patient.angle_depth) * drop * drop + np.float32(14) * inner**2).astype(np.float32)
 
 
-def heart_borders(patient: Patient, y: Map, *, ratio: float, hilar: float = 0.0) -> tuple[Map, Map]:
+def heart_borders(patient: Patient, y: Map, *, ratio: float) -> tuple[Map, Map]:
     """Return the right and left border of the mediastinal silhouette per row, as positive distances."""
     width = ratio * 2 * patient.half_width
     bottom = max(patient.dome_left, patient.dome_right) + 16
@@ -132,7 +132,7 @@ def heart_borders(patient: Patient, y: Map, *, ratio: float, hilar: float = 0.0)
     upper = np.float32(min(0.17 * patient.half_width + 3, 27))
     # Left: aortic knob, concave waist, pulmonary trunk, left ventricle.
     bulge = np.sin(np.pi * np.clip(t, 0, 1) ** 1.15 * 0.72) ** 1.3
-    left = upper + (np.float32(0.66 * width) - upper) * bulge / np.float32(1.0)
+    left = upper + (np.float32(0.66 * width) - upper) * bulge
     knob = patient.apex + 0.27 * patient.height
     left = left + np.float32(9) * np.exp(-(((y - np.float32(knob)) / 14) ** 2))
     left = left + np.float32(4) * np.exp(-(((y - np.float32(knob + 34)) / 12) ** 2))

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-#: A map over the film.
-Map = NDArray[np.float32]
+#: A map over the film; float32 at run time, though the type checker cannot follow a Python float into it.
+Map = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +22,9 @@ class Canvas:
     size: int
     field_mm: float
     #: (size,), 0 in the middle of the film.
-    x: NDArray[np.float32]
+    x: Map
     #: (size, 1), 0 at the upper edge.
-    y: NDArray[np.float32]
+    y: Map
 
     @property
     def pixel_mm(self) -> float:
@@ -69,9 +69,7 @@ def window(plane: Canvas, low_mm: float, high_mm: float) -> slice:
     return slice(low, high)
 
 
-def add_strip(
-    target: Map, plane: Canvas, centre: NDArray[np.float32], *, half_mm: float, peak: NDArray[np.float32]
-) -> None:
+def add_strip(target: Map, plane: Canvas, centre: Map, *, half_mm: float, peak: Map) -> None:
     """Add a tube that follows ``centre`` (y in mm per column), in place.
 
     The profile is that of a solid rod of half-width ``half_mm``; ``peak`` is its line integral on the axis per column,
@@ -96,7 +94,7 @@ def add_strip(
     target[rows, cols] += d
 
 
-def splat(plane: Canvas, x: NDArray[np.float32], y: NDArray[np.float32], mass: NDArray[np.float32]) -> Map:
+def splat(plane: Canvas, x: Map, y: Map, mass: Map) -> Map:
     """Return a map with each point's mass (line integral times mm²) spread bilinearly over four pixels."""
     scale = np.float32(1 / plane.pixel_mm)
     column, row = (x + np.float32(plane.field_mm / 2)) * scale - np.float32(0.5), y * scale - np.float32(0.5)
@@ -127,7 +125,7 @@ def blur(image: Map, sigma: float) -> Map:
 
 
 @lru_cache(maxsize=32)
-def between(n: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def between(n: int, size: int) -> tuple[NDArray[np.int32], Map]:
     """Return for each of ``size`` centres the lower of its two neighbours among ``n``, and the weight of the upper."""
     at = np.clip(
         (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(n / size) - np.float32(0.5), 0, n - 1

@@ -9,11 +9,11 @@ from training.phantoms.canvas import Map, blur
 #: The Rose criterion; nothing below it is made.
 DETECTABILITY_FLOOR = 5.0
 #: Least contrast of a finding over the standard deviation of the healthy picture around it.
-CONTRAST_FLOOR = 3.0
+CONTRAST_FLOOR = 3.5
 #: Least change of a finding as a share of the range of densities that the film shows.
-SHADE_FLOOR = 0.13
+SHADE_FLOOR = 0.16
 #: Upper ends of the first two bands of severity.
-BANDS = (60.0, 150.0)
+BANDS = (1000.0, 2500.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

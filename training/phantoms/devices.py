@@ -8,10 +8,11 @@ from training.phantoms.anatomy import Anatomy
 from training.phantoms.canvas import Map, blur, ellipse, ramp, splat
 
 
-def draw_device(rng: np.random.Generator, anatomy: Anatomy) -> Map:
-    """Return the line integral of one device."""
+def draw_device(rng: np.random.Generator, anatomy: Anatomy, *, large: bool) -> Map:
+    """Return the line integral of one device; a large one is a pacemaker."""
     layer = anatomy.plane.zeros()
-    DEVICES[int(rng.integers(len(DEVICES)))](rng, anatomy, layer)
+    kind = pacemaker if large else DEVICES[int(rng.integers(len(DEVICES)))]
+    kind(rng, anatomy, layer)
     return layer
 
 

@@ -6,6 +6,7 @@ from io import BytesIO
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    UID,
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
@@ -41,7 +42,7 @@ def dicom_bytes(phantom: Phantom, *, modality: str) -> bytes:
     meta.MediaStorageSOPClassUID = ds.SOPClassUID
     meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = "2.25.302939817193441266164411127397912519361"
+    meta.ImplementationClassUID = UID("2.25.302939817193441266164411127397912519361")
     meta.ImplementationVersionName = "DEMUR_PHANTOM"
     ds.file_meta = meta
     target = BytesIO()

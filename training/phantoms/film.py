@@ -33,7 +33,7 @@ from training.phantoms.variety import add_variety
 from training.phantoms.vessels import add_vessels
 
 #: Tries with a larger finding before its strength alone is raised.
-TRIES = 6
+TRIES = 12
 #: Most that the strength of a finding is raised before a larger one is drawn.
 STRENGTH = 1.6
 
@@ -161,16 +161,23 @@ def with_finding(
     display = range_of(background, site.formation)
     for attempt in range(TRIES):
         rng = generator(seed, site.name, index, f"finding {attempt}")
-        finding = draw_finding(rng, kind, anatomy, grade=1 + 0.15 * attempt)
+        finding = draw_finding(rng, kind, anatomy, grade=1 + 0.15 * min(attempt, 4))
+        if finding.mask.sum() * anatomy.plane.pixel_mm**2 < least_area_mm2(kind) and attempt < TRIES - 3:
+            continue
         strength = 1.0
         for _ in range(4):
             abnormal, seen = look(finding, strength, healthy, expected, background, display, exposure)
             if seen.lacking <= 1:
                 return abnormal, finding.mask, seen
             strength *= 1.05 * seen.lacking
-            if strength > STRENGTH and attempt < TRIES - 1:
+            if strength > STRENGTH and attempt < TRIES - 3:
                 break
     raise RuntimeError(f"no visible {kind} in film {index} of {site.name}, seed {seed}")
+
+
+def least_area_mm2(kind: Kind) -> float:
+    """Return the least area of a finding's mask."""
+    return 200.0 if kind in {Kind.NODULE, Kind.FOREIGN_DEVICE} else 1000.0 if kind is Kind.MASS else 1600.0
 
 
 def look(

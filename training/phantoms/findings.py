@@ -68,7 +68,7 @@ def draw_round(rng: np.random.Generator, anatomy: Anatomy, air: Map, diameter: f
     chord = plane.zeros()
     chord[rows, cols] = np.float32(diameter) * dome(q)
     # Small ones are partly calcified, which is what makes them visible.
-    calcium = 1.05 + 0.5 * max(30 - diameter, 0) / 15
+    calcium = 1.2 + 0.7 * max(36 - diameter, 0) / 18
     tissue = np.float32((1 - anatomy.patient.lung_density) * MU_SOFT * calcium)
     return Finding(integral=line_integral(anatomy, air_mm=air) + chord * tissue, mask=chord > 0)
 
@@ -217,14 +217,15 @@ def draw_cardiomegaly(rng: np.random.Generator, anatomy: Anatomy, air: Map, grad
 def draw_hilar(rng: np.random.Generator, anatomy: Anatomy, air: Map, grade: float) -> Finding:
     """Return lobulated masses of 38 mm and more at one or both hila."""
     patient, plane = anatomy.patient, anatomy.plane
-    sides = (-1, 1) if rng.random() < 0.6 else (side_of(rng),)
+    both = rng.random() < 0.6
+    sides = (-1, 1) if both else (side_of(rng),)
     mask, extra = np.zeros((plane.size, plane.size), np.bool_), plane.zeros()
     for side in sides:
-        for _ in range(3):
+        for _ in range(3 if both else 4):
             radius = float(rng.uniform(18, 24)) * min(grade, 1.3)
             rows, cols, q = ellipse(
                 plane,
-                x=patient.offset + patient.rotation + side * (38 + float(rng.uniform(0, 16))),
+                x=patient.offset + patient.rotation + side * (float(rng.uniform(38, 54)) + (0 if both else 6)),
                 y=patient.apex + patient.height * (0.42 + float(rng.uniform(-0.07, 0.11))),
                 a=radius,
                 b=radius * 1.15,
@@ -232,15 +233,14 @@ def draw_hilar(rng: np.random.Generator, anatomy: Anatomy, air: Map, grade: floa
             extra[rows, cols] = np.maximum(extra[rows, cols], np.float32(2 * radius) * dome(q))
             mask[rows, cols] |= q < 1
     extra = blur(extra, 2.5 / plane.pixel_mm)
-    tissue = np.float32((1 - patient.lung_density) * MU_SOFT * 1.15)
+    tissue = np.float32((1 - patient.lung_density) * MU_SOFT * 1.25)
     inside = np.minimum(air * np.float32(0.05), 1)
     return Finding(integral=line_integral(anatomy, air_mm=air) + extra * tissue * inside, mask=mask & (inside > 0.3))
 
 
 def draw_foreign(rng: np.random.Generator, anatomy: Anatomy, air: Map, grade: float) -> Finding:
     """Return a metal device."""
-    del grade
-    layer = draw_device(rng, anatomy)
+    layer = draw_device(rng, anatomy, large=grade > 1.2)
     metal = blur((layer > 0.12).astype(np.float32), 1.0) > 0.25
     return Finding(integral=line_integral(anatomy, air_mm=air) + layer, mask=metal)
 

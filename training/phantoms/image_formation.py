@@ -133,7 +133,7 @@ def digitise(rng: np.random.Generator, picture: Map, plane: Canvas) -> Map:
 
 def add_marker(rng: np.random.Generator, picture: Map, plane: Canvas, top_mm: float) -> None:
     """Put a lead letter beside the shoulder, in place."""
-    size = max(int(round(14 / plane.pixel_mm)), 6)
+    size = max(round(14 / plane.pixel_mm), 6)
     letter, left = ("L", True) if rng.random() < 0.6 else ("R", False)
     stamp = Image.new("L", (size, size))
     ImageDraw.Draw(stamp).text((size // 4, -size // 8), letter, fill=255, font_size=size)

@@ -31,11 +31,11 @@ def add_ribs(rng: np.random.Generator, anatomy: Anatomy, calcium: float) -> None
         row = int(np.clip((start + 26) / plane.pixel_mm, 0, plane.size - 1))
         reach = np.float32(max(float(anatomy.border[row, 0]), 34.0) + 5)
         t = u / reach
-        lateral = start + fall * (0.6 + 0.07 * i)
+        lateral = start + fall * (0.6 + 0.07 * i + (0.5 if i < 2 else 0.0))
         lean = np.where(left_side, np.float32(1), np.float32(-1)) * plane.x * np.float32(patient.tilt)
         # Half an ellipse behind and half in front meet at the side, both upright there.
         turn = np.sqrt(np.maximum(1 - t * t, 0))
-        fade = np.clip((1 - t) * np.float32(16), 0, 1)
+        fade = np.clip((1 - t) * np.float32(9 if i < 2 else 16), 0, 1)
         back = np.float32(start) - 6 * np.sin(np.pi * np.minimum(t * 1.5, 1)) + np.float32(lateral - start) * (1 - turn)
         known = (t < 1.0) & (u > 14)
         # The tube is seen edge-on where it turns forward, so it brightens towards the side.
