@@ -22,8 +22,8 @@ from models.errors import InputError
 WINDOW_PERCENTILES = (0.5, 99.5)
 #: A window that shows fewer than this share of the film between black and white is unusable.
 SHOWN_MIN = 0.02
-#: No detector's values are rescaled by more.
-RESCALE_MAX = 1e9
+#: No detector's values are rescaled by more, or by less.
+RESCALE_MAX, SLOPE_MIN = 1e9, 1e-9
 #: Statistics look at a regular grid of about this many pixels.
 SAMPLED_PIXELS = 1 << 17
 
@@ -46,22 +46,22 @@ class Window:
 
     def is_usable(self) -> bool:
         """Say whether the window can be applied at all."""
-        least = 1.0 if self.function is VoiFunction.LINEAR else 0.0
-        wide_enough = self.width >= 1.0 if least else self.width > 0.0
-        return wide_enough and math.isfinite(self.center) and math.isfinite(self.width)
+        is_wide_enough = self.width >= 1.0 if self.function is VoiFunction.LINEAR else self.width > 0.0
+        return is_wide_enough and math.isfinite(self.center) and math.isfinite(self.width)
 
     def __call__(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return values in [0, 1], as the formulas of PS3.3 C.11.2.1.2 and C.11.2.1.3 with y from 0 to 1."""
+        is_linear = self.function is VoiFunction.LINEAR
+        center = self.center - 0.5 if is_linear else self.center
+        width = self.width - 1.0 if is_linear else self.width
+        if width == 0.0:  # linear and one grey level wide: a step
+            return (values > center).astype(np.float64)
+        with np.errstate(over="ignore"):  # absurdly narrow: infinite, and then black or white
+            position = (values - center) / width
         if self.function is VoiFunction.SIGMOID:
             # exp overflows beyond 709; at 60 the result is 0 or 1 to the last bit of a float32.
-            exponent = np.clip(-4.0 * (values - self.center) / self.width, -60.0, 60.0)
-            return 1.0 / (1.0 + np.exp(exponent))
-        if self.function is VoiFunction.LINEAR_EXACT:
-            return np.clip((values - self.center) / self.width + 0.5, 0.0, 1.0)
-        center, width = self.center - 0.5, self.width - 1.0
-        if width == 0.0:  # one grey level wide: a step
-            return (values > center).astype(np.float64)
-        return np.clip((values - center) / width + 0.5, 0.0, 1.0)
+            return 1.0 / (1.0 + np.exp(-4.0 * np.clip(position, -15.0, 15.0)))
+        return np.clip(position + 0.5, 0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ class Greyscale:
                 f"pixels of {self.bits_allocated} bits with {self.bits_stored} stored up to bit {self.high_bit};"
                 " 8 or 16 bits can be read"
             )
-        if not (0 < abs(self.slope) <= RESCALE_MAX and abs(self.intercept) <= RESCALE_MAX):
+        if not (SLOPE_MIN <= abs(self.slope) <= RESCALE_MAX and abs(self.intercept) <= RESCALE_MAX):
             raise InputError("rescale slope or intercept is not a usable number")
 
     def stored_values(self) -> NDArray[np.int64]:

@@ -58,7 +58,10 @@ def build(
         dataset["PixelData"].VR = "OB"
     else:
         data = pixels.astype(pixels.dtype.newbyteorder(">" if is_big else "<")).tobytes()
-        dataset.PixelData = data + b"\0" * (len(data) % 2)
+        data += b"\0" * (len(data) % 2)
+        if is_big and allocated == 8:  # in words of 16 bits, each of which is swapped
+            data = np.frombuffer(data, np.uint16).byteswap().tobytes()
+        dataset.PixelData = data
         dataset["PixelData"].VR = "OW"
     target = io.BytesIO()
     meta = FileMetaDataset()
