@@ -52,7 +52,7 @@ def caption(film: Phantom) -> Picture:
     sheet = Image.new("L", (SIDE, SIDE + 14))
     sheet.paste(Image.fromarray(grey(film)))
     finding = film.stratum or "healthy"
-    strength = "" if film.severity is None else f" d′ {film.severity:.0f}"
+    strength = "" if film.severity is None else f" d' {film.severity:.0f}"
     text = f"{film.site} {film.patient.view} {film.patient.age} {finding}{strength}"
     ImageDraw.Draw(sheet).text((3, SIDE + 1), text, fill=220, font_size=10)
     return np.asarray(sheet)

@@ -128,7 +128,9 @@ def draw_atelectasis(rng: np.random.Generator, anatomy: Anatomy, air: Map, grade
     patient, plane = anatomy.patient, anatomy.plane
     side = side_of(rng)
     u = anatomy.x * np.float32(side)
-    reach = float(rng.uniform(0.62, 0.78)) * patient.half_width * min(grade, 1.25)
+    # On the left the lobe has to stand out from behind the heart.
+    share, curve = ((0.82, 0.95), 0.8) if side > 0 else ((0.62, 0.78), 1.3)
+    reach = float(rng.uniform(*share)) * patient.half_width * min(grade, 1.25)
     if rng.random() < 0.5:
         # Upper lobe: everything above a line that sweeps from the hilum up and outwards.
         line = patient.apex + patient.height * float(rng.uniform(0.36, 0.44)) * min(grade, 1.3)
@@ -144,7 +146,7 @@ def draw_atelectasis(rng: np.random.Generator, anatomy: Anatomy, air: Map, grade
         base = patient.dome_left if side > 0 else patient.dome_right
         s = np.clip((plane.y - np.float32(top)) / np.float32(base - top), 0, 1.3)
         wedge = (
-            ramp(np.float32(18) + s ** np.float32(1.3) * np.float32(reach) - u, 3)
+            ramp(np.float32(18) + s ** np.float32(curve) * np.float32(reach) - u, 3)
             * ramp(u, 6)
             * ramp(plane.y - np.float32(top), 6)
         )
