@@ -14,7 +14,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
-def canonical(value: Json) -> str:
+def canonical(value: object) -> str:
     """Return JSON with sorted keys, no spaces, finite numbers, as UTF-8 text without a line feed.
 
     Examples
@@ -137,6 +137,11 @@ class Fields:
         """Take a list of finite numbers."""
         items = self._list(key)
         return tuple(Fields({key: item}, self._where).number(key) for item in items)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Take a list of texts."""
+        items = self._list(key)
+        return tuple(Fields({key: item}, self._where).text(key) for item in items)
 
     def object(self, key: str) -> "Fields":
         """Take an object."""

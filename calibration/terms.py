@@ -25,7 +25,7 @@ class Group:
     Attributes
     ----------
     site, stratum : str or None
-        None: all of them. At least one is given.
+        None: all of them.
     """
 
     site: str | None = None
@@ -34,7 +34,7 @@ class Group:
     @property
     def name(self) -> str:
         """How tables and files call it."""
-        return " × ".join(part for part in (self.site, self.stratum) if part is not None)
+        return " × ".join(part for part in (self.site, self.stratum) if part is not None) or "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

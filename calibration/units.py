@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.scores import ABNORMAL, HEALTHY, ScoreTable
+from calibration.scores import ABNORMAL, HEALTHY, UNKNOWN, ScoreTable
 from calibration.terms import Group
 from models.errors import DataError
 
@@ -43,10 +43,24 @@ def abnormal_scores(table: ScoreTable, group: Group) -> NDArray[np.float64]:
     return _per_patient(patients, scores, np.minimum, np.inf)
 
 
-def healthy_scores(table: ScoreTable, site: str) -> NDArray[np.float64]:
-    """Return the score of each healthy patient of a site, the greatest of his studies there, in no particular order."""
-    rows = (table.label == HEALTHY) & (table.site.codes == table.site.code_of(site))
+def healthy_scores(table: ScoreTable, site: str | None) -> NDArray[np.float64]:
+    """Return the score of each healthy patient of a site (None: of all), the greatest of his studies there, in no order."""
+    rows = table.label == HEALTHY
+    if site is not None:
+        rows &= table.site.codes == table.site.code_of(site)
     return _per_patient(table.patient.codes[rows], table.score[rows], np.maximum, -np.inf)
+
+
+def decided_patients(table: ScoreTable, threshold: float) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """Return of each patient, by code, the label and whether he is called healthy.
+
+    An abnormal patient is if *any* of his studies is below the threshold, another if *all* are.
+    """
+    label = np.full(len(table.patient), UNKNOWN, np.int8)
+    label[table.patient.codes] = table.label
+    studies = np.bincount(table.patient.codes, minlength=len(label))
+    below = np.bincount(table.patient.codes[table.score < threshold], minlength=len(label))
+    return label, np.where(label == ABNORMAL, below > 0, (below == studies) & (studies > 0))
 
 
 def studies_per_patient(table: ScoreTable) -> int:
