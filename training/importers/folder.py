@@ -4,12 +4,10 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from models.dicom import read_header
-from models.errors import InputError
-from models.films import is_dicom
 from models.header import Header
 from models.studies import StudyRow
 from models.vocabulary import Label, Split
+from training.importers.headers import header_of
 from training.importers.labels import FRONTAL, NOT_FRONTAL
 from training.importers.records import Record, read_records
 from training.importers.source import Source
@@ -25,7 +23,7 @@ def read(source: Source) -> Iterator[StudyRow]:
         path = source.image_at(record.needed("path"), record)
         if path is None:
             continue
-        header = _header(path)
+        header = header_of(path) or NO_HEADER
         view = (_cell(record, "view") or header.view).upper()
         if view and view not in FRONTAL:
             source.left_out[NOT_FRONTAL] += 1
@@ -72,15 +70,6 @@ def _key(source: Source, told: str, of_header: str) -> str:
     if told:
         return f"{source.name}-{told}"
     return f"{source.name}-{source.key(of_header)}" if of_header else ""
-
-
-def _header(path: Path) -> Header:
-    """Return what a DICOM file says of itself, nothing for other pictures."""
-    data = path.read_bytes()
-    try:
-        return read_header(data) if is_dicom(data) else NO_HEADER
-    except InputError as fault:
-        raise InputError(f"{path}: {fault}") from None
 
 
 def _severity(record: Record) -> float | None:

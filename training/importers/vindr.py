@@ -2,14 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
-from models.dicom import read_header
-from models.films import is_dicom
-from models.header import Header
 from models.studies import StudyRow
 from models.vocabulary import Label, Split
 from training.importers.boxes import Box, box_of, write_mask
+from training.importers.headers import header_of
 from training.importers.labels import OTHER, Reading, Verdict, judge, stratum_of
 from training.importers.records import Record, read_records
 from training.importers.source import Source
@@ -29,8 +26,12 @@ SUFFIXES = (".dicom", ".dcm", ".png", ".jpg")
 
 def read(source: Source) -> Iterator[StudyRow]:
     """Give a row per image; each is a study and a patient of its own, for none is published."""
-    for part, split in SPLITS.items():
-        table = source.table(f"annotations/image_labels_{part}.csv", f"image_labels_{part}.csv")
+    tables = {part: source.find(*_places("image_labels", part)) for part in SPLITS}
+    if not any(tables.values()):
+        source.table(*_places("image_labels", "train"))
+    for part, table in tables.items():
+        if table is None:
+            continue
         boxes = _boxes(source, part)
         readers: dict[str, list[Record]] = defaultdict(list)
         for record in read_records(table, ("image_id", NO_FINDING, *FINDINGS), allowed=VARIANTS):
@@ -42,7 +43,7 @@ def read(source: Source) -> Iterator[StudyRow]:
             verdict = _verdict([_reading(record) for record in records])
             if verdict.reason:
                 source.unlabelled[verdict.reason] += 1
-            header = _header(path)
+            header = header_of(path)
             found = boxes.get(image, []) if verdict.label is Label.ABNORMAL and header else []
             mask = source.masks / f"vindr-{image}.png"
             yield StudyRow(
@@ -55,9 +56,14 @@ def read(source: Source) -> Iterator[StudyRow]:
                 view="PA",
                 # Age 0 stands for an age that was taken out.
                 age_years=(header.age_years or None) if header else None,
-                split=split,
+                split=SPLITS[part],
                 mask=write_mask(mask, found, rows=header.rows, columns=header.columns) if found and header else None,
             )
+
+
+def _places(table: str, part: str) -> tuple[str, str]:
+    """Return where a table lies: in its folder as published, or beside the images."""
+    return f"annotations/{table}_{part}.csv", f"{table}_{part}.csv"
 
 
 def _reading(record: Record) -> Reading:
@@ -79,16 +85,10 @@ def _verdict(readings: list[Reading]) -> Verdict:
     return Verdict(label=Label.ABNORMAL, stratum=stratum_of(agreed) if agreed else OTHER)
 
 
-def _header(path: Path) -> Header | None:
-    """Return what a DICOM file says of itself; None for a picture made of one."""
-    data = path.read_bytes()
-    return read_header(data) if is_dicom(data) else None
-
-
 def _boxes(source: Source, part: str) -> dict[str, list[Box]]:
     """Return the boxes of each image, whoever drew them; findings of the whole film have none."""
     boxes: dict[str, list[Box]] = defaultdict(list)
-    if table := source.find(f"annotations/annotations_{part}.csv", f"annotations_{part}.csv"):
+    if table := source.find(*_places("annotations", part)):
         for record in read_records(table, ("image_id", "class_name", "x_min", "y_min", "x_max", "y_max")):
             if record["x_min"]:
                 drawn = box_of(record, "x_min", "y_min", right="x_max", bottom="y_max")
