@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "certify": "calibration.cli",
     "evaluate": "calibration.cli",
     "review": "calibration.cli",
+    "key": "deploy.cli",
     "release": "deploy.cli",
     "verify": "deploy.cli",
     "serve": "service.cli",

@@ -7,12 +7,12 @@ The order of the checks is part of the guard: nothing that a stranger could have
 over the manifest's bytes holds, and nothing is taken from a file before its digest holds.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from calibration.certificate import Certificate, Refusal, certificate_from_json
-
 from deploy.candidate import Candidate
 from deploy.manifest import (
     MANIFEST,
@@ -122,6 +122,8 @@ def matching_certificate(data: bytes, candidate: Candidate) -> Certificate:
             Flaw.OTHER_CANDIDATE,
             f"the certificate is of the candidate {certificate.candidate[:12]}, not of {candidate.digest[:12]}",
         )
+    if certificate.scope != json.loads(candidate.scope.to_json()):
+        raise VerificationError(Flaw.SCOPE, "the certificate's scope is not the candidate's; score and certify again")
     return certificate
 
 
