@@ -36,7 +36,10 @@ def to_canonical_json(value: object) -> str:
     """
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         raise TypeError(f"{value!r} is not a dataclass instance")
-    fields = dataclasses.asdict(value)
+    hints = get_type_hints(type(value))
+    fields = {
+        field.name: _written(hints[field.name], getattr(value, field.name)) for field in dataclasses.fields(value)
+    }
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
@@ -72,6 +75,19 @@ def from_canonical_json(kind: type[T], text: str) -> T:
         return kind(**values)
     except ValueError as fault:
         raise DataError(f"{kind.__name__}: {fault}") from None
+
+
+def _written(hint: Any, value: object) -> object:
+    """Return whole numbers as floats where floats are meant, so that equal values are equal texts."""
+    if isinstance(value, tuple):
+        return [_written(get_args(hint)[0] if get_origin(hint) is tuple else _tuple_item(hint), part) for part in value]
+    is_float = hint is float or float in get_args(hint)
+    return float(value) if is_float and isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _tuple_item(hint: Any) -> Any:
+    """Return the item's type of an optional tuple."""
+    return next(get_args(kind)[0] for kind in get_args(hint) if get_origin(kind) is tuple)
 
 
 def _parse(hint: Any, value: object, where: str) -> Any:

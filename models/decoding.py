@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -228,7 +229,7 @@ class _Child:
                 arguments,
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
+                env=_environment(),
             )
         self._channel.settimeout(START_TIMEOUT_S)
         try:
@@ -281,6 +282,12 @@ class _Child:
     def _receive(self, size: int, deadline: float) -> bytearray:
         self._channel.settimeout(max(0.001, deadline - time.monotonic()))
         return receive(self._channel, size)
+
+
+def _environment() -> dict[str, str]:
+    """Return all that a child needs to know: what the service is configured with (secrets) is no business of a codec's."""
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    return {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
 
 
 def _film(result: str, tensor: bytearray, spec: InputSpec, header: Header | None) -> Film:

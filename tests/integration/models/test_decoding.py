@@ -238,6 +238,14 @@ def test_an_exception_of_ours_in_the_parent_leaves_no_child_in_an_unknown_state(
         assert not is_running(pid)
 
 
+def test_a_child_knows_nothing_of_how_the_service_is_configured(monkeypatch):
+    monkeypatch.setenv("DEMUR_DATABASE", "postgresql://user:secret@host/demur")
+    with Decoders(children=1) as decoders:
+        decoders.decode(coded(uid.JPEGLSLossless), SPEC)
+        (pid,) = processes(decoders)
+        assert "secret" not in Path(f"/proc/{pid}/environ").read_text()
+
+
 def test_no_children_at_all_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match="at least one"):
         Decoders(children=0)

@@ -28,6 +28,11 @@ def test_the_same_value_is_always_the_same_text_and_back():
     assert from_canonical_json(Thing, TEXT) == THING
 
 
+def test_equal_values_are_equal_texts_whether_written_as_floats_or_whole_numbers():
+    whole = Thing(name="ä", weights=(1, 0.1), limit=2, count=3, is_on=True)
+    assert to_canonical_json(whole) == TEXT.replace("null", "2.0")
+
+
 def test_whole_numbers_are_read_as_floats_where_floats_are_wanted():
     read = from_canonical_json(Thing, TEXT.replace("1.0", "1").replace("null", "2"))
     assert repr(read.weights) == "(1.0, 0.1)"
