@@ -106,6 +106,7 @@ def score(
 
     if not studies.is_file():
         raise DataError(f"no such file: {studies}; give a study table with --studies")
+    _folder(out.parent, "a file in a folder that exists with --out")
     table = read_study_table(studies)
     chosen = studies_of(table, split)
     with Engine(Candidate.open(_folder(candidate, "a candidate that demur export has made"))) as engine:
