@@ -114,9 +114,14 @@ def decode_openjpeg(src: bytes, runner: DecodeRunner) -> bytearray:
 
 def decode_rle(src: bytes, runner: DecodeRunner) -> bytearray:
     """Decode one frame of RLE for pydicom with pylibjpeg-rle."""
-    return bytearray(
-        rle_decode(src, version=2, rows=runner.rows, columns=runner.columns, bits_allocated=runner.bits_allocated)
-    )
+    options = {"rows": runner.rows, "columns": runner.columns, "bits_allocated": runner.bits_allocated}
+    try:
+        return bytearray(rle_decode(src, ds=None, version=2, **options))
+    except BaseException as fault:
+        # A panic of Rust is no Exception, and would end a process that only meant to decode a film.
+        if type(fault).__name__ == "PanicException":
+            raise ValueError("the RLE decoder panicked") from None
+        raise
 
 
 @cache

@@ -210,6 +210,15 @@ def test_rle_cannot_claim_more_than_it_can_hold(ramp):
         decode_frame(encapsulate([small]), uid.RLELossless, form_of(np.zeros((4000, 4000), np.uint16)))
 
 
+def test_a_panic_of_the_rle_decoder_is_an_error_like_any_other(ramp):
+    form = form_of(np.zeros((48, 30), np.uint16))  # fewer pixels than the segments hold
+    for plugin in ("imagecodecs", "demur-rle"):
+        with pytest.raises(Exception, match=r"."):
+            decode_with(plugin, encapsulate([rle(ramp)]), uid.RLELossless, form)
+    with pytest.raises(UndecodableError, match="demur-rle: RuntimeError"):
+        decode_frame(encapsulate([rle(ramp)]), uid.RLELossless, form)
+
+
 @pytest.mark.parametrize(("place", "value"), [(0, 3), (4, 10), (8, 1 << 30)])
 def test_rle_segments_are_checked(place, value, ramp):
     data = bytearray(rle(ramp))
