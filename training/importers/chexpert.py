@@ -72,7 +72,7 @@ def _row(source: Source, record: Record, split: Split) -> StudyRow | None:
     verdict = judge(reading, is_frontal=True)
     if verdict.reason:
         source.unlabelled[verdict.reason] += 1
-    # Age 0 stands for an age that is not known: there are no infants in this set.
+    # Age 0 is taken for an age that is not known: the others of this set are adults.
     age = source.age_years(record["Age"])
     return StudyRow(
         path=path,

@@ -54,7 +54,7 @@ def read(source: Source) -> Iterator[StudyRow]:
                 label=verdict.label,
                 stratum=verdict.stratum,
                 view="PA",
-                # Age 0 stands for an age that was taken out.
+                # Age 0 is taken for one that was taken out: the others of this set are adults.
                 age_years=(header.age_years or None) if header else None,
                 split=SPLITS[part],
                 mask=write_mask(mask, found, rows=header.rows, columns=header.columns) if found and header else None,

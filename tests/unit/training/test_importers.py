@@ -21,6 +21,7 @@ from training.importers.catalogue import import_data_set, source_of
 from training.importers.names import DataSet
 from training.importers.progress import LINE_EVERY, counted
 from training.importers.source import Source
+from training.splits import SplitPlan, split_of
 
 HEALTHY, ABNORMAL = Label.HEALTHY, Label.ABNORMAL
 
@@ -126,7 +127,8 @@ def test_nih_ages_have_units_and_impossible_ones_are_not_believed(nih: Path) -> 
 def test_nih_without_lists_is_split_by_patient(nih: Path) -> None:
     rows, _ = imported(DataSet.NIH, nih)
     assert all(row.split for row in rows.values())
-    assert rows["nih-00000001_000"].split == rows["nih-00000001_001"].split
+    # Of the patient alone, so that a patient of two data sets has one split.
+    assert all(row.split is split_of("", row.patient, SplitPlan()) for row in rows.values())
 
 
 def test_nih_lists_decide_what_is_test_and_tune_comes_from_train(nih: Path) -> None:
@@ -409,7 +411,7 @@ def padchest_row(
 def padchest(tmp_path: Path) -> Path:
     root = tmp_path / "padchest"
     rows = [
-        padchest_row(1, "['normal']"),
+        padchest_row(1, "[' Normal ']"),
         padchest_row(2, "['pleural effusion', 'Costophrenic angle blunting ', '']"),
         padchest_row(3, "['normal', 'suboptimal study']"),
         padchest_row(4, "['unchanged']", view="AP_horizontal", born=""),
