@@ -138,6 +138,11 @@ class Fields:
         items = self._list(key)
         return tuple(Fields({key: item}, self._where).number(key) for item in items)
 
+    def rows(self, key: str) -> tuple[tuple[float, ...], ...]:
+        """Take a list of lists of finite numbers."""
+        items = self._list(key)
+        return tuple(Fields({key: item}, self._where).numbers(key) for item in items)
+
     def texts(self, key: str) -> tuple[str, ...]:
         """Take a list of texts."""
         items = self._list(key)

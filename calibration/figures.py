@@ -50,19 +50,18 @@ def _draw(reports: Sequence[GroupReport], file: Path, alpha: float, kind: Kind) 
             continue
         risk = report.curve.selective_risk[:end]
         lowest = min(lowest, float(risk[risk > 0].min(initial=alpha)))
-        style = {"color": "black", "linewidth": 2.0} if report.kind is Kind.ALL else {"linewidth": 1.0}
-        (line,) = axes.plot(
-            report.curve.coverage[1 : end + 1], risk, label=report.name, drawstyle="steps-post", **style
-        )
-        if report.point is not None and report.point.false_omission_rate.value is not None:
-            place = report.point.coverage.value, report.point.false_omission_rate.value
+        color, width = ("black", 2.0) if report.kind is Kind.ALL else (None, 1.0)
+        (line,) = axes.plot(report.curve.coverage[1 : end + 1], risk, label=report.name, color=color, linewidth=width)
+        if report.point is not None and report.point.false_omission_rate.trials:
+            cleared, omitted = report.point.coverage, report.point.false_omission_rate
+            place = [cleared.count / cleared.trials], [omitted.count / omitted.trials]
             axes.plot(*place, marker="o", markersize=5, color=line.get_color())
     axes.axhline(alpha, color="tab:red", linestyle="--", linewidth=1.0, label=f"α = {alpha:g}")
     axes.set_yscale("symlog", linthresh=lowest, linscale=0.4)
     axes.set_ylim(bottom=0.0)
     axes.set_xlim(0.0, 1.0)
     axes.set_xlabel("coverage: share called healthy")
-    axes.set_ylabel("selective risk: share of these that is abnormal")
+    axes.set_ylabel("selective risk: share of these that is abnormal\n(at the prevalence of this table)")
     axes.set_title(f"Risk–coverage by {kind.value} (circles: at the certified threshold)", fontsize=10)
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize=8, loc="lower right")
