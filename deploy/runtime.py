@@ -269,14 +269,14 @@ class Engine:
 
     def _score_image(self, image: Image, started: float) -> ImageResult:
         scope, rule = self.candidate.scope, self.candidate.rule
-        speaks_for_itself = is_dicom(image.data)
-        if speaks_for_itself:
+        header = None
+        if is_dicom(image.data):
             # Nothing that the pixels could say makes such a film healthy, so nothing is spent on decoding them.
             header = read_header(image.data)
             if against := veto(header, scope):
                 return _gated(against, started, is_companion=is_companion(header, scope))
-        film = self._decoders.decode(image.data, self.candidate.input_spec)
-        if not speaks_for_itself:
+        film = self._decoders.decode(image.data, self.candidate.input_spec, header)
+        if header is None:
             header = replace(film.header, view=image.view.upper(), age_years=image.age_years)
             if against := veto(header, scope):
                 return _gated(against, started, is_companion=is_companion(header, scope))

@@ -172,7 +172,7 @@ def test_a_png_is_out_of_a_clinical_scope_and_in_a_research_one(make_candidate) 
 
 def test_a_fault_of_our_own_is_a_reason_and_its_log_line_holds_no_patient(engine: Engine, film, caplog) -> None:
     class Broken:
-        def decode(self, data, spec):
+        def decode(self, data, spec, header):
             raise RuntimeError("Doe^Jane")
 
         def close(self) -> None:
