@@ -3,18 +3,24 @@
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
+import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from calibration.certificate import certify
+from calibration.scores import CANDIDATE_KEY, SCOPE_KEY, score_table
+from calibration.terms import Terms
 from deploy.candidate import Candidate, write_manifest
 from deploy.golden import GoldenFilm, write_golden
+from deploy.runtime import Engine, Image
 from models.films import read_film
 from models.preprocess import InputSpec, preprocess
 from models.scope import CLINICAL, Scope
@@ -140,3 +146,29 @@ def film() -> Callable[..., bytes]:
 def make_graph() -> Callable[..., bytes]:
     """Return the function that makes graphs."""
     return graph
+
+
+@pytest.fixture
+def make_certificate() -> Callable[[Candidate], str]:
+    """Return a function that gives a certificate of a candidate, for site A, with its threshold amid the films' scores."""
+
+    def make(candidate: Candidate) -> str:
+        with Engine(candidate) as engine:
+            median = float(np.median([engine.assess([Image(data=dicom_film(n))]).score for n in range(20)]))
+        labels = ["healthy"] * 100 + ["abnormal"] * 100
+        names = [f"p{n}" for n in range(200)]
+        columns = pa.table(
+            {
+                "study": names,
+                "patient": names,
+                "site": ["A"] * 200,
+                "stratum": [""] * 100 + ["nodule"] * 100,
+                "label": labels,
+                "score": [median - 1 - n for n in range(100)] + [median + n * 1e-9 for n in range(100)],
+            }
+        ).replace_schema_metadata({CANDIDATE_KEY: candidate.digest, SCOPE_KEY: candidate.scope.to_json()})
+        dates = {"issued": datetime(2026, 1, 1, tzinfo=UTC), "expires": datetime(2027, 1, 1, tzinfo=UTC)}
+        terms = Terms(alpha=0.2, max_prevalence=0.3, min_healthy_acceptance=0.5, **dates)
+        return certify(score_table(columns), terms).to_json()
+
+    return make
