@@ -1,5 +1,250 @@
 """The verbs of service."""
 
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
+from models.errors import DataError
+from models.vocabulary import Mode
+
+if TYPE_CHECKING:
+    from service.database import Database
+    from service.settings import Settings
+
 app = typer.Typer(no_args_is_help=True)
+site_app = typer.Typer(no_args_is_help=True, help="Add sites, list them, and set how far each trusts Demur.")
+ledger_app = typer.Typer(no_args_is_help=True, help="Check the ledger.")
+app.add_typer(site_app, name="site")
+app.add_typer(ledger_app, name="ledger")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database", help="sqlite:///FILE or postgresql://…; DEMUR_DATABASE if not given.", show_default=False
+    ),
+]
+StorageFolder = Annotated[
+    str | None, typer.Option("--storage", help="Folder of the files; DEMUR_STORAGE if not given.", show_default=False)
+]
+BundleFolder = Annotated[
+    Path | None,
+    typer.Option("--bundle", help="The release to decide with; DEMUR_BUNDLE if not given.", show_default=False),
+]
+TrustFile = Annotated[
+    Path | None, typer.Option("--trust", help="List of trusted keys; DEMUR_TRUST if not given.", show_default=False)
+]
+
+
+@app.command()
+def serve(
+    bundle: BundleFolder = None,
+    trust: TrustFile = None,
+    database: DatabaseUrl = None,
+    storage: StorageFolder = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", show_default="8480")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take in studies over HTTP, decide them, and keep the readers' worklist.
+
+    Without a bundle every study is IDK. Each setting can come from an environment variable DEMUR_* as well. SIGTERM
+    finishes what is under way and ends.
+
+    Example: demur serve --bundle bundle/ --trust trusted.txt --database sqlite:///demur.sqlite --storage files/
+    """
+    from service.serving import run
+
+    settings = _settings(bundle=bundle, trust=trust, database=database, storage=storage, host=host, port=port)
+
+    def announce(url: str, token: str | None, release: str) -> None:
+        if as_json:
+            typer.echo(json.dumps({"url": url, "reader_token": token, "bundle": release or None}))
+        else:
+            typer.echo(f"Demur listens at {url}")
+            typer.echo(f"  release   {release[:12] or 'none: every study is IDK'}")
+            typer.echo(f"  worklist  {url}/worklist")
+            typer.echo(f"  sign in   {token or 'with the token in DEMUR_READER_TOKEN'}")
+        sys.stdout.flush()
+
+    run(settings, announce)
+
+
+@site_app.command("add")
+def add_site(
+    name: Annotated[str, typer.Argument(help="As the certificate names it.")],
+    database: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a site, in shadow, and print its token: this once only.
+
+    Example: demur site add north
+    """
+    from service.sites.workflow import add_site as add
+
+    settings = _settings(database=database)
+    opened = _open(settings)
+    with opened.writing() as connection:
+        site, token = add(connection, name, audit_probability=settings.audit_probability, now=_now())
+    if as_json:
+        typer.echo(json.dumps({"site": site.name, "mode": site.mode, "token": token}))
+    else:
+        typer.echo(f"The site {site.name} is added, in {site.mode}. Its token, shown only now:\n{token}")
+
+
+@site_app.command("list")
+def list_sites(database: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """List the sites and their modes.
+
+    Example: demur site list
+    """
+    from service.sites.store import every
+
+    with _open(_settings(database=database)).reading() as connection:
+        sites = every(connection)
+    if as_json:
+        rows = [{"site": site.name, "mode": site.mode, "audit_probability": site.audit_probability} for site in sites]
+        typer.echo(json.dumps({"sites": rows}))
+        return
+    for site in sites:
+        typer.echo(f"{site.name:24} {site.mode:12} audits {site.audit_probability:g} of healthy calls")
+    if not sites:
+        typer.echo("There are no sites yet; demur site add NAME adds one.")
+
+
+@site_app.command("mode")
+def set_site_mode(
+    name: Annotated[str, typer.Argument(help="The site.")],
+    mode: Annotated[Mode, typer.Argument(help="How far it trusts Demur.")],
+    bundle: BundleFolder = None,
+    trust: TrustFile = None,
+    database: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set a site's mode; it is raised only if the bundle's certificate certifies it and is in date.
+
+    Example: demur site mode north autonomous --bundle bundle/ --trust trusted.txt
+    """
+    from service.sites.workflow import set_mode
+    from service.triage.judge import verified_bundle
+
+    settings = _settings(bundle=bundle, trust=trust, database=database)
+    release = verified_bundle(settings.bundle, settings.trust, _now())
+    with _open(settings).writing() as connection:
+        site = set_mode(
+            connection,
+            name,
+            mode,
+            certificate=release.certificate if release is not None else None,
+            bundle=release.digest if release is not None else "",
+            now=_now(),
+        )
+    typer.echo(
+        json.dumps({"site": site.name, "mode": site.mode})
+        if as_json
+        else f"The site {site.name} is now in {site.mode}."
+    )
+
+
+@site_app.command("token")
+def replace_site_token(
+    name: Annotated[str, typer.Argument(help="The site.")],
+    grace_h: Annotated[float, typer.Option(help="How long the tokens before it still work, in hours.")] = 24.0,
+    database: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a site a new token and let the old ones end after a time of grace.
+
+    Example: demur site token north --grace-h 24
+    """
+    from service.sites.workflow import replace_token
+
+    with _open(_settings(database=database)).writing() as connection:
+        token = replace_token(connection, name, grace=timedelta(hours=grace_h), now=_now())
+    typer.echo(
+        json.dumps({"site": name, "token": token}) if as_json else f"The new token of {name}, shown only now:\n{token}"
+    )
+
+
+@app.command()
+def send(
+    studies: Annotated[Path, typer.Argument(help="The study table; its images must be DICOM.", show_default=False)],
+    url: Annotated[str, typer.Option(help="Where Demur listens.")] = "http://127.0.0.1:8480",
+    token: Annotated[
+        list[str] | None, typer.Option(help="TOKEN, or SITE=TOKEN once per site.", show_default=False)
+    ] = None,
+    connections: Annotated[int, typer.Option(help="Studies on their way at once.", min=1, max=64)] = 4,
+    limit: Annotated[int | None, typer.Option(help="Send only the first so many studies.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Post every study of a table and print what is decided, beside what is true.
+
+    Example: demur send studies.csv --url http://127.0.0.1:8480 --token north=TOKEN --token south=TOKEN
+    """
+    from service.sending import print_table, send_studies, tokens_of, with_progress
+
+    if not studies.is_file():
+        raise DataError(f"no such file: {studies}; give a study table")
+    results = with_progress(
+        send_studies(studies, url=url, tokens=tokens_of(token or []), connections=connections, limit=limit)
+    )
+    if as_json:
+        typer.echo(json.dumps({"studies": [result.to_json() for result in results]}))
+    else:
+        print_table(results)
+    if any(result.error for result in results):
+        raise typer.Exit(1)
+
+
+@ledger_app.command("verify")
+def verify_ledger(database: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Walk the ledger's chain from its beginning and name the first entry that does not hold.
+
+    Example: demur ledger verify --database sqlite:///demur.sqlite
+    """
+    from service.ledger.workflow import verify
+
+    with _open(_settings(database=database)).reading() as connection:
+        found = verify(connection)
+    if as_json:
+        typer.echo(json.dumps({"entries": found.entries, "head": found.head, "flaw": found.flaw or None}))
+    elif found.flaw:
+        typer.echo(f"The ledger does not hold: {found.flaw}.")
+    else:
+        typer.echo(f"The ledger holds: {found.entries} entries, head {found.head}.")
+    if found.flaw:
+        raise typer.Exit(3)
+
+
+def _settings(**given: object) -> "Settings":
+    from pydantic import ValidationError
+
+    from service.settings import Settings
+
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType]
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        raise DataError(f"the setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _open(settings: "Settings") -> "Database":
+    from sqlalchemy.exc import ArgumentError, DBAPIError
+
+    from service import schema
+    from service.database import Database
+
+    try:
+        opened = Database(settings.database)
+        schema.upgrade(opened)
+    except (ArgumentError, DBAPIError) as fault:
+        raise DataError(f"the database cannot be opened ({type(fault).__name__}); check --database") from None
+    return opened
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

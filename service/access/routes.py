@@ -1,0 +1,55 @@
+"""Who is asking, as a dependency of every route."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.access.workflow import Principal, Role, authenticate
+from service.errors import ForbiddenError
+from service.runtime import Running
+
+COOKIE = "demur_session"
+
+
+def principal(request: Request, runtime: Running) -> Principal:
+    """Return who sent the request; a cookie counts only from our own pages."""
+    authorization = request.headers.get("authorization", "")
+    cookie = "" if authorization else request.cookies.get(COOKIE, "")
+    if (
+        cookie
+        and request.method not in ("GET", "HEAD")
+        and request.headers.get("sec-fetch-site", "same-origin") != "same-origin"
+    ):
+        raise ForbiddenError("a request of another page is not taken")
+    with runtime.database.reading() as connection:
+        return authenticate(connection, authorization=authorization, cookie=cookie, now=runtime.clock())
+
+
+def sender(found: Annotated[Principal, Depends(principal)]) -> Principal:
+    """Return a principal that may store studies."""
+    found.require(Role.SENDER)
+    return found
+
+
+def reader(found: Annotated[Principal, Depends(principal)]) -> Principal:
+    """Return a principal that may work through the worklist."""
+    found.require(Role.READER)
+    return found
+
+
+def auditor(found: Annotated[Principal, Depends(principal)]) -> Principal:
+    """Return a principal that may read decisions and the ledger."""
+    found.require(Role.AUDITOR, Role.ADMIN)
+    return found
+
+
+def viewer(found: Annotated[Principal, Depends(principal)]) -> Principal:
+    """Return a principal that may look at studies: a sender its own site's, people every site's."""
+    found.require(Role.SENDER, Role.READER, Role.AUDITOR)
+    return found
+
+
+Sender = Annotated[Principal, Depends(sender)]
+Reader = Annotated[Principal, Depends(reader)]
+Auditor = Annotated[Principal, Depends(auditor)]
+Viewer = Annotated[Principal, Depends(viewer)]

@@ -1,0 +1,65 @@
+"""Tokens and sign-ins in SQL."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+
+from service.tables import sessions, tokens
+
+
+def add_token(
+    connection: Connection,
+    *,
+    digest: str,
+    name: str,
+    role: str,
+    site_id: str | None,
+    created_at: datetime,
+    expires_at: datetime | None,
+) -> None:
+    """Keep a token's digest."""
+    connection.execute(
+        insert(tokens).values(
+            digest=digest, name=name, role=role, site_id=site_id, created_at=created_at, expires_at=expires_at
+        )
+    )
+
+
+def find_token(connection: Connection, digest: str, now: datetime) -> Row[tuple[str, str, str | None]] | None:
+    """Return name, role and site of a valid token."""
+    return connection.execute(
+        select(tokens.c.name, tokens.c.role, tokens.c.site_id).where(
+            tokens.c.digest == digest, or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now)
+        )
+    ).first()
+
+
+def expire_tokens(connection: Connection, *, site_id: str, expires_at: datetime) -> None:
+    """Let a site's tokens end at a time, unless they end before it."""
+    connection.execute(
+        update(tokens)
+        .where(tokens.c.site_id == site_id, or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > expires_at))
+        .values(expires_at=expires_at)
+    )
+
+
+def add_session(connection: Connection, *, digest: str, name: str, roles: str, expires_at: datetime) -> None:
+    """Keep a sign-in."""
+    connection.execute(insert(sessions).values(digest=digest, name=name, roles=roles, expires_at=expires_at))
+
+
+def find_session(connection: Connection, digest: str, now: datetime) -> Row[tuple[str, str]] | None:
+    """Return name and roles of a valid sign-in."""
+    return connection.execute(
+        select(sessions.c.name, sessions.c.roles).where(sessions.c.digest == digest, sessions.c.expires_at > now)
+    ).first()
+
+
+def delete_session(connection: Connection, digest: str) -> None:
+    """Forget a sign-in."""
+    connection.execute(delete(sessions).where(sessions.c.digest == digest))
+
+
+def forget_sessions(connection: Connection, now: datetime) -> None:
+    """Forget sign-ins that have ended."""
+    connection.execute(delete(sessions).where(sessions.c.expires_at <= now))

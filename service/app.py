@@ -1,0 +1,168 @@
+"""The application: settings in, an ASGI application out."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import metrics, problems, schema
+from service.access.workflow import digest_of, new_secret
+from service.database import Database
+from service.ingest.routes import Gate
+from service.ingest.routes import router as ingest_router
+from service.runtime import Runtime
+from service.settings import Settings
+from service.storage.workflow import Folder, Storage
+from service.triage.decider import Decider
+from service.triage.judge import Judge
+from service.triage.routes import router as triage_router
+
+logger = logging.getLogger(__name__)
+
+#: Everything comes from here, nothing may be framed, and an answer of another type than it says is not believed.
+SECURITY_HEADERS = {
+    "content-security-policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    judge: Judge | None = None,
+    reader_token: str | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> FastAPI:
+    """Return the service: it migrates its database, verifies its bundle, and decides while it runs."""
+    database = Database(settings.database)
+    schema.upgrade(database)
+    storage = open_storage(settings)
+    decider = Decider(database, storage, judge or Judge(), settings, clock)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(decider.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await asyncio.to_thread(decider.close)
+            decider.judge.close()
+            database.close()
+
+    app = FastAPI(title="Demur", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.runtime = Runtime(settings=settings, database=database, clock=clock)
+    app.state.decider = decider
+    app.state.reader_token_digest = digest_of(reader_token or new_secret())
+    app.state.gate = Gate(at_once=settings.requests_max, per_minute=settings.site_requests_per_minute)
+    problems.install(app)
+    app.include_router(ingest_router)
+    app.include_router(triage_router)
+    _add_health(app)
+    app.add_middleware(Edge)
+    return app
+
+
+def open_storage(settings: Settings) -> Storage:
+    """Return the place for files that the settings name."""
+    return Folder(Path(settings.storage), reserve_bytes=settings.reserve_bytes)
+
+
+class Edge:
+    """The outermost layer: security headers, timing, and a log line with the route's template, never its path."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                present = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(
+                        (name.encode(), value.encode())
+                        for name, value in SECURITY_HEADERS.items()
+                        if name.encode() not in present
+                    ),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            elapsed = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "unmatched")
+            metrics.REQUESTS.labels(route, str(status)).observe(elapsed)
+            fields = {"action": "request", "route": route, "status": status, "elapsed_ms": round(elapsed * 1000, 1)}
+            logger.debug("request served", extra=fields)
+
+
+def _add_health(app: FastAPI) -> None:
+    @app.get("/healthz", tags=["operation"])
+    async def healthz() -> dict[str, str]:
+        """Say that the process lives."""
+        return {"status": "alive"}
+
+    @app.get("/readyz", tags=["operation"], responses={503: {}})
+    def readyz(request: Request) -> Response:
+        """Say whether studies can be taken in.
+
+        Ready means that database and storage take writes. The bundle's golden films were checked before the process
+        began to listen; without a bundle the service is ready too, since it then takes in every study and calls each IDK.
+        """
+        decider: Decider = request.app.state.decider
+        checks = {"database": _works(lambda: _write_once(decider)), "storage": _works(decider.storage.check)}
+        bundle = decider.judge.bundle[:12] or "none: every study is IDK"
+        is_ready = all(checks.values())
+        words = {name: "ok" if good else "failed" for name, good in checks.items()}
+        return JSONResponse({"ready": is_ready, "bundle": bundle, **words}, status_code=200 if is_ready else 503)
+
+    @app.get("/metrics", tags=["operation"], include_in_schema=False)
+    def metrics_page() -> Response:
+        """Give the counters to Prometheus."""
+        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+def _write_once(decider: Decider) -> None:
+    with decider.database.writing() as connection:
+        connection.exec_driver_sql("SELECT 1")
+
+
+def _works(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    except Exception as fault:  # noqa: BLE001 - whatever it is, the answer is not ready
+        logger.warning("not ready", extra={"action": "not_ready", "fault": type(fault).__name__})
+        return False
+    return True

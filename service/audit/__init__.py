@@ -1,0 +1,1 @@
+"""Who saw which study, and decisions made again."""

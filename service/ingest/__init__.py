@@ -1,0 +1,1 @@
+"""The front door: DICOM in, acknowledged only when it is safe."""

@@ -1,0 +1,11 @@
+"""What is counted, under the field's names; a scrape adds the worklist's depth from the database."""
+
+from prometheus_client import Counter, Histogram
+
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+DECISIONS = Counter("demur_decisions_total", "Studies decided.", ["site", "decision", "reason"])
+INSTANCES = Counter("demur_instances_total", "Instances received.", ["site", "outcome"])
+DECODED = Counter("demur_decoded_total", "Images decoded.", ["transfer_syntax", "decoder"])
+STAGES = Histogram("demur_stage_seconds", "Time of a stage of a study.", ["stage"], buckets=_BUCKETS)
+REQUESTS = Histogram("demur_request_seconds", "Time of a request.", ["route", "status"], buckets=_BUCKETS)

@@ -1,0 +1,1 @@
+"""Search and retrieve what was stored."""

@@ -1,0 +1,28 @@
+"""What every request of a running process needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.database import Database
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """One process's database, settings and clock."""
+
+    settings: Settings
+    database: Database
+    clock: Callable[[], datetime]
+
+
+def runtime_of(request: Request) -> Runtime:
+    """Return the runtime of the application that a request came to."""
+    return request.app.state.runtime
+
+
+Running = Annotated[Runtime, Depends(runtime_of)]

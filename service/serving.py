@@ -1,0 +1,56 @@
+"""Running the service: one process, uvicorn with httptools and uvloop, no access log."""
+
+import socket
+import sys
+from collections.abc import Callable
+
+import uvicorn
+
+from models.errors import DataError
+from service import logs
+from service.access.workflow import new_secret
+from service.app import create_app
+from service.settings import Settings
+from service.triage.judge import Judge
+
+#: How long a client may be silent between requests of a connection.
+_KEEP_ALIVE_S = 30
+
+
+def run(settings: Settings, announce: Callable[[str, str | None, str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; ``announce`` gets the address, a generated reader's token, and the release."""
+    logs.configure(settings.log_level)
+    judge = Judge.open(settings.bundle, settings.trust)
+    generated = new_secret() if settings.reader_token is None else None
+    given = settings.reader_token.get_secret_value() if settings.reader_token is not None else None
+    app = create_app(settings, judge=judge, reader_token=generated or given)
+    listener = _listen(settings)
+    scheme = "https" if settings.tls_certificate is not None else "http"
+    host, port = listener.getsockname()[:2]
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=settings.drain_s,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+    )
+    announce(f"{scheme}://{host}:{port}", generated, judge.bundle)
+    uvicorn.Server(config).run(sockets=[listener])
+    sys.stdout.flush()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        listener = socket.create_server((settings.host, settings.port), backlog=512)
+    except OSError as fault:
+        raise DataError(
+            f"cannot listen at {settings.host}:{settings.port} ({fault.strerror}); choose another --port"
+        ) from None
+    listener.set_inheritable(True)
+    return listener

@@ -1,0 +1,42 @@
+"""How this deployment is set up: environment variables ``DEMUR_*``, read once."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Everything that a deployment may choose. What belongs to a release travels in its bundle instead."""
+
+    model_config = SettingsConfigDict(env_prefix="DEMUR_", frozen=True, extra="ignore")
+
+    database: str = Field("sqlite:///demur-data/demur.sqlite", description="SQLAlchemy URL: SQLite or PostgreSQL")
+    storage: str = Field("demur-data/files", description="folder of the stored files, or s3://bucket/prefix")
+    bundle: Path | None = Field(None, description="the release to decide with; without one everything is IDK")
+    trust: Path | None = Field(None, description="text file of the public keys whose releases are opened")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8480, description="port to listen on; 0 takes a free one")
+    tls_certificate: Path | None = Field(None, description="PEM file; the service then speaks HTTPS by itself")
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key")
+    reader_token: SecretStr | None = Field(None, description="local sign-in of a reader; generated if not given")
+
+    quiet_s: float = Field(5.0, ge=0, description="a study is decided when nothing has come for so long")
+    decide_wait_s: float = Field(60.0, gt=0, description="how long POST /v1/studies waits for the decision")
+    heartbeat_s: float = Field(2.0, gt=0, description="how often a process says that it lives")
+    lost_after_s: float = Field(15.0, gt=0, description="attempts of a process silent for so long are lost")
+    lease_s: float = Field(900.0, gt=0, description="a claim that is not renewed for so long is taken back")
+    undo_s: float = Field(60.0, ge=0, description="how long a reader may undo a result given on the page")
+    session_s: float = Field(12 * 3600.0, gt=0, description="how long a sign-in lasts")
+
+    audit_probability: float = Field(0.05, ge=0, le=1, description="share of healthy calls read unmarked, at new sites")
+    instance_bytes_max: int = Field(512 << 20, gt=0, description="largest instance")
+    request_bytes_max: int = Field(4 << 30, gt=0, description="largest request")
+    request_parts_max: int = Field(2000, gt=0, description="most instances in a request")
+    requests_max: int = Field(64, gt=0, description="store requests under way at once; more are answered 503")
+    site_requests_per_minute: int = Field(
+        6000, gt=0, description="store requests of one site a minute; more are answered 429"
+    )
+    reserve_bytes: int = Field(512 << 20, ge=0, description="free space under which nothing more is taken in")
+    drain_s: int = Field(30, gt=0, description="how long requests under way may take after SIGTERM")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")

@@ -1,0 +1,1 @@
+"""The sites that send, and how far each trusts Demur."""

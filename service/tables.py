@@ -1,0 +1,224 @@
+"""The tables: one schema for SQLite and PostgreSQL. ``migrations`` makes them; a test holds the two together.
+
+Everything is keyed by site. What identifies a patient stands in ``studies`` and ``instances`` only, so that erasing it
+there leaves the ledger as it was.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from service.database import Moment
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_ID = String(32)
+_UID = String(64)
+_SHA256 = String(64)
+
+sites = Table(
+    "sites",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("mode", String(16), nullable=False),
+    Column("audit_probability", Float, nullable=False),
+    Column("service_level_s", Float, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+#: Long-lived secrets, by digest. A site's sender has its site; a token of no site belongs to a person or a monitor.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("digest", _SHA256, primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("site_id", _ID, ForeignKey("sites.id")),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+)
+
+#: Sign-ins on the page, by digest of the cookie.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("digest", _SHA256, primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("roles", String(64), nullable=False),
+    Column("expires_at", Moment, nullable=False),
+)
+
+#: waiting: to be decided when due. deciding: an attempt is under way. decided: has a decision.
+studies = Table(
+    "studies",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("site_id", _ID, ForeignKey("sites.id"), nullable=False),
+    Column("study_instance_uid", _UID, nullable=False),
+    Column("patient_id", Text, nullable=False),
+    Column("patient_name", Text, nullable=False),
+    Column("patient_birth_date", Text, nullable=False),
+    Column("patient_sex", Text, nullable=False),
+    Column("accession_number", Text, nullable=False),
+    Column("study_date", Text, nullable=False),
+    Column("study_time", Text, nullable=False),
+    Column("study_description", Text, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("due_at", Moment, nullable=False),
+    #: Counts what has changed the study's images; a decision holds for one revision.
+    Column("revision", Integer, nullable=False),
+    #: A decision was made before instances that came later.
+    Column("is_reopened", Boolean, nullable=False),
+    #: Other bytes came under the UID of an instance that was stored already.
+    Column("conflicts", Integer, nullable=False),
+    Column("decision", String(16)),
+    Column("reasons", Text),
+    Column("score", Float),
+    Column("threshold", Float),
+    Column("placement", String(32)),
+    Column("mode", String(16)),
+    Column("bundle", _SHA256),
+    Column("decided_at", Moment),
+    Column("elapsed_ms", Float),
+    UniqueConstraint("site_id", "study_instance_uid"),
+    CheckConstraint("state IN ('waiting', 'deciding', 'decided')", name="state"),
+)
+Index(
+    "ix_studies_due",
+    studies.c.due_at,
+    postgresql_where=studies.c.state == "waiting",
+    sqlite_where=studies.c.state == "waiting",
+)
+Index("ix_studies_received", studies.c.site_id, studies.c.received_at)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("study_id", _ID, ForeignKey("studies.id"), nullable=False),
+    Column("site_id", _ID, ForeignKey("sites.id"), nullable=False),
+    Column("sop_instance_uid", _UID, nullable=False),
+    Column("sop_class_uid", _UID, nullable=False),
+    Column("series_instance_uid", _UID, nullable=False),
+    Column("transfer_syntax_uid", _UID, nullable=False),
+    Column("modality", Text, nullable=False),
+    Column("body_part", Text, nullable=False),
+    Column("view", Text, nullable=False),
+    Column("series_number", Text, nullable=False),
+    Column("instance_number", Text, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("columns", Integer, nullable=False),
+    Column("frames", Integer, nullable=False),
+    #: SHA-256 of what is stored (the preamble made harmless) and of what was sent.
+    Column("digest", _SHA256, nullable=False, index=True),
+    Column("sent_digest", _SHA256, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    UniqueConstraint("site_id", "sop_instance_uid"),
+)
+Index("ix_instances_study", instances.c.study_id, instances.c.received_at)
+
+#: Processes that decide. An open attempt of one that has fallen silent is lost.
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("seen_at", Moment, nullable=False),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("study_id", _ID, ForeignKey("studies.id"), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("worker_id", _ID, nullable=False),
+    Column("begun_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Column("outcome", String(16)),
+)
+Index(
+    "uq_attempts_open",
+    attempts.c.study_id,
+    unique=True,
+    postgresql_where=attempts.c.ended_at.is_(None),
+    sqlite_where=attempts.c.ended_at.is_(None),
+)
+
+workitems = Table(
+    "workitems",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("uid", _UID, nullable=False, unique=True),
+    Column("study_id", _ID, ForeignKey("studies.id"), nullable=False),
+    Column("site_id", _ID, ForeignKey("sites.id"), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("priority", String(8), nullable=False),
+    #: What the worklist is ordered by: when the case ought to have been read.
+    Column("read_by", Moment, nullable=False),
+    #: Shown to readers; the studies' own reasons stand in ``studies``.
+    Column("reasons", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+    Column("transaction_uid", _UID),
+    Column("reader", String(64)),
+    Column("claimed_at", Moment),
+    Column("lease_until", Moment),
+    Column("verdict", String(16)),
+    Column("note", Text),
+    Column("confidence", String(8)),
+    Column("read_at", Moment),
+    #: A result given on the page becomes final at this time unless it is undone.
+    Column("final_at", Moment),
+    Column("cancel_reason", Text),
+    Column("replaces", _ID),
+    CheckConstraint("state IN ('SCHEDULED', 'IN PROGRESS', 'COMPLETED', 'CANCELED')", name="state"),
+)
+_OPEN = text("state IN ('SCHEDULED', 'IN PROGRESS')")
+Index("uq_workitems_open", workitems.c.study_id, unique=True, postgresql_where=_OPEN, sqlite_where=_OPEN)
+_SCHEDULED = text("state = 'SCHEDULED'")
+Index(
+    "ix_workitems_scheduled", workitems.c.read_by, workitems.c.id, postgresql_where=_SCHEDULED, sqlite_where=_SCHEDULED
+)
+_CLAIMED = text("state = 'IN PROGRESS'")
+Index("ix_workitems_claimed", workitems.c.lease_until, postgresql_where=_CLAIMED, sqlite_where=_CLAIMED)
+Index("ix_workitems_changed", workitems.c.changed_at, workitems.c.id)
+
+#: Append-only: triggers refuse update and delete.
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("at", Moment, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("site_id", _ID),
+    Column("study_id", _ID),
+    Column("body", Text, nullable=False),
+    Column("previous", _SHA256, nullable=False),
+    Column("digest", _SHA256, nullable=False, unique=True),
+)
+Index("ix_ledger_study", ledger.c.study_id, ledger.c.sequence)

@@ -1,0 +1,1 @@
+"""From stored instances to a decision."""

@@ -1,0 +1,1 @@
+"""The pages: the worklist, a case with its picture, sign-in. Written by the web engineer, at work in this folder now."""

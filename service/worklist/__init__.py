@@ -1,0 +1,1 @@
+"""The readers' worklist, after DICOM UPS."""

@@ -1,0 +1,401 @@
+"""What happens on the readers' worklist.
+
+Invariants:
+
+- A study has at most one open workitem (a unique partial index), and one from the transaction that stores it.
+- The state changes by the table in ``states`` only. A claimed workitem is never withdrawn by a decision.
+- A verdict is on the ledger from the moment it is given; a note's text is not, only its digest.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+
+from models.errors import WorklistError
+from service.access.workflow import Principal
+from service.errors import MissingError
+from service.ledger.workflow import Kind, append
+from service.worklist import store
+from service.worklist.states import Change, Lock, Outcome, State, change, request_cancel
+from service.worklist.store import Priority, Workitem
+
+_UID = re.compile(r"[0-9.]{1,64}")
+
+
+class Finding(StrEnum):
+    """A reader's result."""
+
+    #: There is one.
+    FINDING = "finding"
+    #: There is none.
+    NO_FINDING = "no_finding"
+    #: The study cannot be read.
+    NOT_ASSESSABLE = "not_assessable"
+
+
+class Confidence(StrEnum):
+    """How sure the reader is."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class RefusedError(WorklistError):
+    """The worklist does not allow this"""
+
+    def __init__(self, outcome: Outcome, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a reader says of a study."""
+
+    finding: Finding
+    note: str = ""
+    confidence: Confidence = Confidence.MEDIUM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where on the worklist a study stands, and why as readers are told."""
+
+    priority: Priority
+    read_by: datetime
+    reasons: tuple[str, ...]
+
+
+def ensure_open(
+    connection: Connection, *, study_id: str, site_id: str, place: Place, now: datetime, replaces: str | None = None
+) -> tuple[str, bool]:
+    """Return the id of the study's open workitem, made if there is none, and whether it is new."""
+    present = store.open_of(connection, study_id)
+    if present is not None:
+        return present.id, False
+    workitem_id = uuid4()
+    store.add(
+        connection,
+        {
+            "id": workitem_id.hex,
+            "uid": uid_of(workitem_id),
+            "study_id": study_id,
+            "site_id": site_id,
+            "state": State.SCHEDULED,
+            "priority": place.priority,
+            "read_by": place.read_by,
+            "reasons": " ".join(place.reasons),
+            "created_at": now,
+            "changed_at": now,
+            "replaces": replaces,
+        },
+    )
+    return workitem_id.hex, True
+
+
+def move(connection: Connection, *, study_id: str, place: Place, now: datetime) -> str | None:
+    """Give a study's open workitem, claimed or not, its place; return its id."""
+    workitem = store.open_of(connection, study_id)
+    if workitem is None:
+        return None
+    store.change(
+        connection,
+        workitem.id,
+        priority=place.priority,
+        read_by=place.read_by,
+        reasons=" ".join(place.reasons),
+        changed_at=now,
+    )
+    return workitem.id
+
+
+def withdraw(connection: Connection, *, study_id: str, reason: str, now: datetime) -> bool:
+    """Cancel a study's workitem unless a reader has claimed it; return whether the study has left the worklist."""
+    workitem = store.open_of(connection, study_id)
+    if workitem is None:
+        return True
+    if workitem.state is not State.SCHEDULED:
+        return False
+    _cancel(connection, workitem, reason=reason, by="demur", now=now)
+    return True
+
+
+def find(
+    connection: Connection, principal: Principal, *, uid: str | None = None, workitem_id: str | None = None
+) -> Workitem:
+    """Return a workitem that the asker may see."""
+    return _find(connection, principal, uid=uid, workitem_id=workitem_id, lock=False)
+
+
+def change_state(
+    connection: Connection,
+    principal: Principal,
+    uid: str,
+    *,
+    requested: State,
+    transaction_uid: str | None,
+    lease: timedelta,
+    now: datetime,
+) -> Change:
+    """Do what a request to change the state asks, if the table allows it; else raise RefusedError."""
+    workitem = _find(connection, principal, uid=uid, lock=True)
+    lock = lock_of(workitem, transaction_uid)
+    answer = change(workitem.state, requested, lock, is_complete=workitem.verdict is not None)
+    if answer.outcome in (Outcome.ALREADY_CANCELED, Outcome.ALREADY_COMPLETED):
+        return answer
+    if answer.outcome is not Outcome.DONE:
+        raise RefusedError(answer.outcome, _why(answer.outcome, lock))
+    if answer.state is State.IN_PROGRESS:
+        _claim(connection, workitem, principal, transaction_uid=transaction_uid or "", lease=lease, now=now)
+    elif answer.state is State.COMPLETED:
+        complete(connection, workitem, now=now)
+    else:
+        # The holder gives the case back: nobody has read it, so another workitem takes its place.
+        _cancel(connection, workitem, reason="given back by its reader", by=principal.name, now=now)
+        _replace(connection, workitem, now=now)
+    return answer
+
+
+def claim_next(
+    connection: Connection, principal: Principal, *, transaction_uid: str, lease: timedelta, now: datetime
+) -> Workitem | None:
+    """Claim the case that ought to be read next; None if there is none."""
+    workitem = store.next_scheduled(connection, principal.site_id)
+    if workitem is not None:
+        _claim(connection, workitem, principal, transaction_uid=transaction_uid, lease=lease, now=now)
+    return workitem
+
+
+def cancel_request(connection: Connection, principal: Principal, uid: str, *, reason: str, now: datetime) -> Change:
+    """Do what a request to cancel asks: who holds a case is never overruled, and no study leaves unread."""
+    workitem = _find(connection, principal, uid=uid, lock=True)
+    answer = request_cancel(workitem.state)
+    if answer.outcome is Outcome.DONE:
+        _cancel(connection, workitem, reason=reason or "canceled on request", by=principal.name, now=now)
+        _replace(connection, workitem, now=now)
+    elif answer.outcome is Outcome.CANNOT_CANCEL:
+        raise RefusedError(answer.outcome, "The UPS is already COMPLETED.")
+    return answer
+
+
+def renew(
+    connection: Connection,
+    principal: Principal,
+    uid: str,
+    *,
+    transaction_uid: str | None,
+    lease: timedelta,
+    now: datetime,
+) -> datetime:
+    """Renew a claim; return until when it holds."""
+    workitem = held(connection, principal, uid, transaction_uid=transaction_uid)
+    until = now + lease
+    store.change(connection, workitem.id, lease_until=until)
+    return until
+
+
+def give_result(
+    connection: Connection,
+    principal: Principal,
+    uid: str,
+    result: Result,
+    *,
+    transaction_uid: str | None,
+    final_at: datetime | None,
+    now: datetime,
+) -> Workitem:
+    """Keep a reader's result: durable at once. With ``final_at`` it completes by itself then, unless undone."""
+    workitem = held(connection, principal, uid, transaction_uid=transaction_uid)
+    store.change(
+        connection,
+        workitem.id,
+        verdict=result.finding,
+        note=result.note,
+        confidence=result.confidence,
+        read_at=now,
+        final_at=final_at,
+        changed_at=now,
+    )
+    _record(connection, Kind.VERDICT, workitem, by=principal.name, result=result, now=now)
+    return workitem
+
+
+def undo_result(
+    connection: Connection,
+    principal: Principal,
+    uid: str,
+    *,
+    transaction_uid: str | None,
+    lease: timedelta,
+    now: datetime,
+) -> None:
+    """Take back a result that is not yet final; the case stays claimed."""
+    workitem = held(connection, principal, uid, transaction_uid=transaction_uid)
+    if workitem.verdict is None:
+        raise RefusedError(Outcome.UNMET, "there is no result to undo")
+    store.change(
+        connection,
+        workitem.id,
+        verdict=None,
+        note=None,
+        confidence=None,
+        read_at=None,
+        final_at=None,
+        lease_until=now + lease,
+        changed_at=now,
+    )
+    body = {"workitem": workitem.id, "reader": principal.name}
+    append(connection, Kind.UNDONE, body, at=now, site_id=workitem.site_id, study_id=workitem.study_id)
+
+
+def amend(connection: Connection, principal: Principal, workitem_id: str, result: Result, *, now: datetime) -> None:
+    """Add to a completed reading; what stood before stays on the ledger."""
+    workitem = _find(connection, principal, workitem_id=workitem_id, lock=True)
+    if workitem.state is not State.COMPLETED:
+        raise RefusedError(Outcome.NOT_IN_PROGRESS, "only a completed reading is amended")
+    note = "\n".join(
+        filter(None, [workitem.note, f"[{now:%Y-%m-%d %H:%M} {principal.name}] {result.finding}: {result.note}"])
+    )
+    store.change(
+        connection, workitem.id, note=note, verdict=result.finding, confidence=result.confidence, changed_at=now
+    )
+    _record(connection, Kind.ADDENDUM, workitem, by=principal.name, result=result, now=now)
+
+
+def complete(connection: Connection, workitem: Workitem, *, now: datetime) -> None:
+    """Make a result final."""
+    store.change(connection, workitem.id, state=State.COMPLETED, final_at=None, lease_until=None, changed_at=now)
+    _record_state(connection, workitem, State.COMPLETED, by=workitem.reader or "", reason="", now=now)
+
+
+def sweep(connection: Connection, *, now: datetime) -> int:
+    """Complete what can no longer be undone, and take back claims whose lease has ended; return how many."""
+    changed = 0
+    for workitem_id in store.due_results(connection, now):
+        workitem = store.find(connection, site_id=None, workitem_id=workitem_id, lock=True)
+        if workitem is not None and workitem.state is State.IN_PROGRESS and workitem.final_at is not None:
+            complete(connection, workitem, now=now)
+            changed += 1
+    for workitem_id in store.overdue_leases(connection, now):
+        workitem = store.find(connection, site_id=None, workitem_id=workitem_id, lock=True)
+        if workitem is None or workitem.state is not State.IN_PROGRESS or workitem.final_at is not None:
+            continue
+        if workitem.lease_until is None or workitem.lease_until >= now:
+            continue
+        _cancel(connection, workitem, reason="the claim was not renewed", by="demur", now=now)
+        _replace(connection, workitem, now=now)
+        changed += 1
+    return changed
+
+
+def lock_of(workitem: Workitem, transaction_uid: str | None) -> Lock:
+    """Say what a Transaction UID is worth for a workitem."""
+    if not transaction_uid:
+        return Lock.MISSING
+    if not _UID.fullmatch(transaction_uid):
+        return Lock.WRONG
+    if workitem.transaction_uid is None:
+        return Lock.RIGHT
+    return Lock.RIGHT if transaction_uid == workitem.transaction_uid else Lock.WRONG
+
+
+def held(connection: Connection, principal: Principal, uid: str, *, transaction_uid: str | None) -> Workitem:
+    """Return a workitem in progress whose lock was presented; else raise RefusedError."""
+    workitem = _find(connection, principal, uid=uid, lock=True)
+    lock = lock_of(workitem, transaction_uid)
+    if workitem.state in (State.COMPLETED, State.CANCELED):
+        raise RefusedError(Outcome.FINAL, _why(Outcome.FINAL, lock))
+    if lock is not Lock.RIGHT:
+        raise RefusedError(Outcome.LOCKED, _why(Outcome.LOCKED, lock))
+    if workitem.state is not State.IN_PROGRESS:
+        raise RefusedError(Outcome.NOT_IN_PROGRESS, _why(Outcome.NOT_IN_PROGRESS, lock))
+    return workitem
+
+
+def uid_of(workitem_id: UUID) -> str:
+    """Return a workitem's UID (PS3.5 B.2: a UUID as decimal under 2.25)."""
+    return f"2.25.{workitem_id.int}"
+
+
+def _find(
+    connection: Connection, principal: Principal, *, uid: str | None = None, workitem_id: str | None = None, lock: bool
+) -> Workitem:
+    workitem = store.find(connection, site_id=principal.site_id, uid=uid, workitem_id=workitem_id, lock=lock)
+    if workitem is None:
+        raise MissingError("there is no such workitem")
+    return workitem
+
+
+def _claim(
+    connection: Connection,
+    workitem: Workitem,
+    principal: Principal,
+    *,
+    transaction_uid: str,
+    lease: timedelta,
+    now: datetime,
+) -> None:
+    store.change(
+        connection,
+        workitem.id,
+        state=State.IN_PROGRESS,
+        transaction_uid=transaction_uid,
+        reader=principal.name,
+        claimed_at=now,
+        lease_until=now + lease,
+        changed_at=now,
+    )
+    _record_state(connection, workitem, State.IN_PROGRESS, by=principal.name, reason="", now=now)
+
+
+def _cancel(connection: Connection, workitem: Workitem, *, reason: str, by: str, now: datetime) -> None:
+    store.change(
+        connection,
+        workitem.id,
+        state=State.CANCELED,
+        cancel_reason=reason,
+        lease_until=None,
+        final_at=None,
+        changed_at=now,
+    )
+    _record_state(connection, workitem, State.CANCELED, by=by, reason=reason, now=now)
+
+
+def _replace(connection: Connection, workitem: Workitem, *, now: datetime) -> None:
+    """Put a study back whose workitem was cancelled unread: never IN PROGRESS to SCHEDULED (PS3.4 CC.1.1)."""
+    place = Place(priority=workitem.priority, read_by=workitem.read_by, reasons=workitem.reasons)
+    ensure_open(
+        connection, study_id=workitem.study_id, site_id=workitem.site_id, place=place, now=now, replaces=workitem.id
+    )
+
+
+def _record_state(
+    connection: Connection, workitem: Workitem, state: State, *, by: str, reason: str, now: datetime
+) -> None:
+    body = {"workitem": workitem.id, "from": workitem.state, "to": state, "by": by, "reason": reason}
+    append(connection, Kind.WORKITEM, body, at=now, site_id=workitem.site_id, study_id=workitem.study_id)
+
+
+def _record(connection: Connection, kind: Kind, workitem: Workitem, *, by: str, result: Result, now: datetime) -> None:
+    salted = hashlib.sha256(f"{workitem.id}:{result.note}".encode()).hexdigest()
+    body = {
+        "workitem": workitem.id,
+        "reader": by,
+        "verdict": result.finding,
+        "confidence": result.confidence,
+        "note_digest": salted if result.note else None,
+    }
+    append(connection, kind, body, at=now, site_id=workitem.site_id, study_id=workitem.study_id)
+
+
+def _why(outcome: Outcome, lock: Lock) -> str:
+    """Return the text that PS3.18 section 11.7.3.2 puts into the Warning header."""
+    if outcome is Outcome.LOCKED:
+        return "The Transaction UID is missing." if lock is Lock.MISSING else "The Transaction UID is incorrect."
+    return "The submitted request is inconsistent with the state of the UPS Instance."
