@@ -155,6 +155,6 @@ def test_an_engine_of_another_candidate_is_a_mistake(bundle, engine, make_candid
     record = record_of(bundle, engine, [film(1)])
     with pytest.raises(ValueError, match="of one candidate"):
         replay(record, [film(1)], bundle, None)
-    other = make_candidate("other", rule=replace(bundle.candidate.rule, disagreement_weight=9.0))
-    with Engine(other) as engine, pytest.raises(ValueError, match="of one candidate"):
-        replay(record, [film(1)], bundle, engine)
+    other_candidate = make_candidate("other", rule=replace(bundle.candidate.rule, disagreement_weight=9.0))
+    with Engine(other_candidate) as other, pytest.raises(ValueError, match="of one candidate"):
+        replay(record, [film(1)], bundle, other)
