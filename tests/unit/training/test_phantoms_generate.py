@@ -69,7 +69,8 @@ def test_the_table_says_what_was_made(tmp_path):
         assert np.abs(picture.pixels - film.pixels).max() < 1e-6
         assert (row.mask is not None) == (row.label is Label.ABNORMAL)
         if row.mask is not None:
-            assert np.array_equal(np.asarray(Image.open(row.mask)) > 0, film.mask)
+            with Image.open(row.mask) as mask:
+                assert np.array_equal(np.asarray(mask) > 0, film.mask)
 
 
 def test_png_is_the_picture_in_eight_bits_bright_where_dense(tmp_path):
@@ -77,7 +78,8 @@ def test_png_is_the_picture_in_eight_bits_bright_where_dense(tmp_path):
     made(order, tmp_path)
     for row in read_study_table(tmp_path / "studies.csv").rows:
         film = phantom(7, row.site, 0, 64, prevalence=0.5, balanced=True)
-        shown = np.asarray(Image.open(row.path), np.float32) / 255
+        with Image.open(row.path) as image:
+            shown = np.asarray(image, np.float32) / 255
         assert np.abs(shown - film.pixels).max() <= 0.5 / 255 + 1e-6
 
 
