@@ -224,7 +224,7 @@ def _splits(
     card: RunCard, table: StudyTable, cache: Path, hold_out: Sequence[str], workers: int, on_progress: OnProgress
 ) -> tuple[Split, Split, tuple[StudyRow, ...]]:
     parts = []
-    fit_rows, tune_rows = split_rows(table, hold_out)
+    fit_rows, tune_rows = split_rows(table, card.experiment, hold_out)
     for what, rows in (("reading training films", fit_rows), ("reading tune films", tune_rows)):
         films = load_films(
             rows,

@@ -88,7 +88,7 @@ class Network(nn.Module):
         self.map = nn.Conv2d(spec.width, 1, 1)
         self.feature_count = widths[-1] + 2 * spec.width
         self.film = nn.Linear(self.feature_count, 1)
-        self.kind = nn.Linear(self.feature_count, spec.kinds)
+        self.kind = nn.Linear(self.feature_count, spec.kinds) if spec.kinds else None
         self.map_weight = nn.Parameter(torch.ones(()))
         nn.init.zeros_(self.film.weight)
         nn.init.constant_(self.map.bias, -3.0)  # pyright: ignore[reportArgumentType]
@@ -107,7 +107,7 @@ class Network(nn.Module):
         seen = torch.logsumexp(where.flatten(1), dim=1)
         with torch.autocast(image.device.type, enabled=False):
             logit = self.film(features).squeeze(1) + self.map_weight * seen
-            kinds = self.kind(features)
+            kinds = self.kind(features) if self.kind is not None else features[:, :0]
         return Readout(logit=logit, map=where, kinds=kinds, features=features)
 
 

@@ -14,7 +14,7 @@ from models.studies import StudyRow, StudyTable
 from models.vocabulary import Split as SplitName
 from training.cache import load_films
 from training.checkpoints import RunCard, write_run_card
-from training.config import Experiment
+from training.config import SCOPES, Experiment
 from training.datasets import labelled, truth_of
 from training.member import EpochRecord, Split, train_member
 
@@ -62,7 +62,7 @@ def train_run(
     on_progress : callable
         Told what is under way.
     """
-    fit_rows, tune_rows = split_rows(table, hold_out)
+    fit_rows, tune_rows = split_rows(table, experiment, hold_out)
     truth = truth_of(fit_rows)
     card = RunCard(experiment=experiment, studies_digest=table.digest, sites=truth.sites, kinds=truth.kinds)
     write_run_card(run, card)
@@ -93,15 +93,24 @@ def train_run(
     return RunSummary(members=histories)
 
 
-def split_rows(table: StudyTable, hold_out: Sequence[str]) -> tuple[tuple[StudyRow, ...], tuple[StudyRow, ...]]:
-    """Return the labelled training and tune rows, without the sites that are held out; DataError if a part is empty."""
+def split_rows(
+    table: StudyTable, experiment: Experiment, hold_out: Sequence[str]
+) -> tuple[tuple[StudyRow, ...], tuple[StudyRow, ...]]:
+    """Return the training and tune rows: labelled, of a view in scope, of no site that is held out.
+
+    Raises
+    ------
+    DataError
+        If a part is empty, or a site that is held out is not in the table.
+    """
     if unknown := sorted(set(hold_out) - {row.site for row in table}):
         raise DataError(f"no site {unknown[0]!r} in the study table")
+    views = SCOPES[experiment.scope].views
     parts = []
     for split in (SplitName.TRAIN, SplitName.TUNE):
-        rows = tuple(row for row in labelled(table.only(split)) if row.site not in hold_out)
+        rows = tuple(row for row in labelled(table.only(split)) if row.site not in hold_out and row.view in views)
         if not rows:
-            raise DataError(f"the study table has no labelled films of split {split.value!r}")
+            raise DataError(f"the study table has no labelled frontal films of split {split.value!r}")
         parts.append(rows)
     return parts[0], parts[1]
 

@@ -76,5 +76,5 @@ def test_an_ensemble_has_members(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_told_with_its_name(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere.toml"):
+    with pytest.raises(DataError, match=r"nowhere\.toml"):
         read_experiment(tmp_path / "nowhere.toml")
