@@ -97,9 +97,15 @@ class Fields:
     def number(self, key: str) -> float:
         """Take a finite number."""
         value = self.value(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._wrong(key, "a finite number")
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise self._wrong(key, "a finite number")
+        return number
 
     def number_or_none(self, key: str) -> float | None:
         """Take a finite number or null."""

@@ -277,7 +277,7 @@ def _shortfalls(
 ) -> tuple[Shortfall, ...]:
     needed = trials_needed(0, terms.miss_rate_limit, terms.delta_miss_rate)
     too_small = [
-        Shortfall(group=group.name, lack=Lack.ABNORMAL, has=group.abnormal_patients, needs=needed)
+        Shortfall(group=group.name, lack=Lack.ABNORMAL, has=float(group.abnormal_patients), needs=float(needed))
         for group in groups
         if group.misses_allowed is None
     ]
@@ -303,7 +303,7 @@ def _to_json(terms: Terms, evidence: Evidence, threshold: float | None) -> str:
         "delta": terms.delta,
         "delta_split": {"miss_rate": terms.delta_miss_rate, "acceptance": terms.delta_acceptance},
         "max_prevalence": terms.max_prevalence,
-        "min_healthy_acceptance": terms.min_healthy_acceptance,
+        "min_healthy_acceptance": float(terms.min_healthy_acceptance),
         "miss_rate_limit": terms.miss_rate_limit,
         "unit": terms.unit.value,
         "crossed": terms.crossed,
