@@ -66,13 +66,12 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Give a connection in a transaction that is committed at the end, or undone by an exception."""
-        with self._turn, self.engine.connect().execution_options(demur_writes=True) as connection:
-            with connection.begin():
-                yield connection
-
-    def insert(self, table: Any) -> Any:
-        """Return the dialect's insert, which knows ``on_conflict_do_nothing``."""
-        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+        with (
+            self._turn,
+            self.engine.connect().execution_options(demur_writes=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
 
     def close(self) -> None:
         """Close every connection."""

@@ -206,7 +206,6 @@ Index(
 )
 _CLAIMED = text("state = 'IN PROGRESS'")
 Index("ix_workitems_claimed", workitems.c.lease_until, postgresql_where=_CLAIMED, sqlite_where=_CLAIMED)
-Index("ix_workitems_changed", workitems.c.changed_at, workitems.c.id)
 
 #: Append-only: triggers refuse update and delete.
 ledger = Table(

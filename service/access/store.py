@@ -1,8 +1,9 @@
 """Tokens and sign-ins in SQL."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from service.tables import sessions, tokens
 
@@ -25,7 +26,7 @@ def add_token(
     )
 
 
-def find_token(connection: Connection, digest: str, now: datetime) -> Row[tuple[str, str, str | None]] | None:
+def find_token(connection: Connection, digest: str, now: datetime) -> Any | None:
     """Return name, role and site of a valid token."""
     return connection.execute(
         select(tokens.c.name, tokens.c.role, tokens.c.site_id).where(
@@ -48,7 +49,7 @@ def add_session(connection: Connection, *, digest: str, name: str, roles: str, e
     connection.execute(insert(sessions).values(digest=digest, name=name, roles=roles, expires_at=expires_at))
 
 
-def find_session(connection: Connection, digest: str, now: datetime) -> Row[tuple[str, str]] | None:
+def find_session(connection: Connection, digest: str, now: datetime) -> Any | None:
     """Return name and roles of a valid sign-in."""
     return connection.execute(
         select(sessions.c.name, sessions.c.roles).where(sessions.c.digest == digest, sessions.c.expires_at > now)

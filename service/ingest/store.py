@@ -63,7 +63,7 @@ def find_instance(connection: Connection, *, site_id: str, sop_instance_uid: str
         .where(instances.c.site_id == site_id, instances.c.sop_instance_uid == sop_instance_uid)
     )
     row = connection.execute(query).first()
-    return None if row is None else Known(**row._mapping)
+    return None if row is None else Known(**row._asdict())
 
 
 def add_instance(

@@ -66,4 +66,4 @@ def entries(connection: Connection, *, kind: str | None = None, study_id: str | 
 
 
 def _entry(row: Row[tuple[object, ...]]) -> Entry:
-    return Entry(**row._mapping)  # pyright: ignore[reportArgumentType]
+    return Entry(**row._asdict())

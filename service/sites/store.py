@@ -57,5 +57,5 @@ def set_mode(connection: Connection, site_id: str, mode: Mode) -> None:
 
 
 def _site(row: Row[tuple[object, ...]]) -> Site:
-    values = dict(row._mapping)
-    return Site(**{**values, "mode": Mode(values["mode"])})  # pyright: ignore[reportArgumentType]
+    values = row._asdict()
+    return Site(**{**values, "mode": Mode(values["mode"])})

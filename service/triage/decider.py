@@ -120,7 +120,7 @@ class Decider:
             with self.database.writing() as connection:
                 return workflow.finish(connection, attempt, evidence, self.judge, rng=self.rng, now=now)
         except Exception as fault:  # the study stays on the worklist, and its attempt is found lost
-            logger.error(
+            logger.error(  # noqa: TRY400
                 "attempt failed",
                 extra={"action": "attempt_failed", "study": attempt.study_id, "fault": type(fault).__name__},
             )

@@ -1,6 +1,7 @@
 """Studies, attempts and workers in SQL."""
 
-from collections.abc import Set
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -98,7 +99,7 @@ def images(connection: Connection, study_id: str) -> list[Stored]:
         .where(instances.c.study_id == study_id)
         .order_by(instances.c.received_at, instances.c.id)
     )
-    return [Stored(**row._mapping) for row in connection.execute(query)]
+    return [Stored(**row._asdict()) for row in connection.execute(query)]
 
 
 def begin(connection: Connection, attempt: Attempt) -> None:
@@ -124,7 +125,7 @@ def end(connection: Connection, attempt_id: str, *, outcome: str, now: datetime)
     return result.rowcount == 1
 
 
-def lost(connection: Connection, silent_since: datetime, *, worker_id: str, active: Set[str]) -> list[Attempt]:
+def lost(connection: Connection, silent_since: datetime, *, worker_id: str, active: AbstractSet[str]) -> list[Attempt]:
     """Return open attempts that will never end, locked for change.
 
     They are those of workers that have not been seen since a time, and of the asking one those that it does not pursue.
@@ -137,7 +138,7 @@ def lost(connection: Connection, silent_since: datetime, *, worker_id: str, acti
         attempts.c.begun_at < silent_since,
         or_(~lives, attempts.c.worker_id == worker_id),
     )
-    found = [Attempt(**row._mapping) for row in connection.execute(query.with_for_update(skip_locked=True))]
+    found = [Attempt(**row._asdict()) for row in connection.execute(query.with_for_update(skip_locked=True))]
     return [attempt for attempt in found if attempt.id not in active]
 
 
@@ -152,15 +153,15 @@ def retire(connection: Connection, worker_id: str) -> None:
     connection.execute(delete(workers).where(workers.c.id == worker_id))
 
 
-def counts(connection: Connection) -> list[Row[tuple[str, int, datetime]]]:
+def counts(connection: Connection) -> Sequence[Any]:
     """Return state, number and oldest of the studies that are not decided."""
     query = select(studies.c.state, func.count(), func.min(studies.c.received_at)).where(
         or_(studies.c.state == "waiting", studies.c.state == "deciding")
     )
-    return list(connection.execute(query.group_by(studies.c.state)))
+    return connection.execute(query.group_by(studies.c.state)).all()
 
 
 def _study(row: Row[Any]) -> Study:
-    values = dict(row._mapping)
+    values = row._asdict()
     values["reasons"] = tuple((values["reasons"] or "").split())
     return Study(**values)

@@ -12,7 +12,8 @@ Invariants:
 import logging
 import math
 import random
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -109,7 +110,7 @@ def lose(
     *,
     silent_since: datetime,
     worker_id: str,
-    active: Set[str],
+    active: AbstractSet[str],
     judge: Judge,
     rng: random.Random,
     now: datetime,

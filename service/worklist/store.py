@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
 
 from service.tables import sites, studies, workitems
 from service.worklist.states import State
@@ -157,19 +157,7 @@ def due_results(connection: Connection, now: datetime) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def changed_since(
-    connection: Connection, *, site_id: str | None, after: tuple[datetime, str], limit: int
-) -> list[Workitem]:
-    """Return workitems by when they last changed, after a place in that order."""
-    at, workitem_id = after
-    later = (workitems.c.changed_at > at) | and_(workitems.c.changed_at == at, workitems.c.id > workitem_id)
-    query = _query().where(later).order_by(workitems.c.changed_at, workitems.c.id).limit(limit)
-    if site_id is not None:
-        query = query.where(workitems.c.site_id == site_id)
-    return [_workitem(row) for row in connection.execute(query)]
-
-
-def counts(connection: Connection) -> list[Row[tuple[str, str, int, datetime]]]:
+def counts(connection: Connection) -> Sequence[Any]:
     """Return site, state, number and oldest of the open workitems."""
     query = (
         select(sites.c.name, workitems.c.state, func.count(), func.min(workitems.c.created_at))
@@ -177,7 +165,7 @@ def counts(connection: Connection) -> list[Row[tuple[str, str, int, datetime]]]:
         .where(workitems.c.state.in_(OPEN))
         .group_by(sites.c.name, workitems.c.state)
     )
-    return list(connection.execute(query))
+    return connection.execute(query).all()
 
 
 def _query() -> Select[Any]:
@@ -210,7 +198,7 @@ def _conditions(wanted: Search) -> Sequence[ColumnElement[bool]]:
 
 
 def _workitem(row: Row[Any]) -> Workitem:
-    values = dict(row._mapping)
+    values = row._asdict()
     values["state"] = State(values["state"])
     values["priority"] = Priority(values["priority"])
     values["reasons"] = tuple(values["reasons"].split())

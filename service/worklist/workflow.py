@@ -192,12 +192,10 @@ def renew(
     transaction_uid: str | None,
     lease: timedelta,
     now: datetime,
-) -> datetime:
-    """Renew a claim; return until when it holds."""
+) -> None:
+    """Renew a claim."""
     workitem = held(connection, principal, uid, transaction_uid=transaction_uid)
-    until = now + lease
-    store.change(connection, workitem.id, lease_until=until)
-    return until
+    store.change(connection, workitem.id, lease_until=now + lease)
 
 
 def give_result(
@@ -370,9 +368,11 @@ def _cancel(connection: Connection, workitem: Workitem, *, reason: str, by: str,
 def _replace(connection: Connection, workitem: Workitem, *, now: datetime) -> None:
     """Put a study back whose workitem was cancelled unread: never IN PROGRESS to SCHEDULED (PS3.4 CC.1.1)."""
     place = Place(priority=workitem.priority, read_by=workitem.read_by, reasons=workitem.reasons)
-    ensure_open(
+    workitem_id, _ = ensure_open(
         connection, study_id=workitem.study_id, site_id=workitem.site_id, place=place, now=now, replaces=workitem.id
     )
+    body = {"workitem": workitem_id, "from": None, "to": State.SCHEDULED, "by": "demur", "replaces": workitem.id}
+    append(connection, Kind.WORKITEM, body, at=now, site_id=workitem.site_id, study_id=workitem.study_id)
 
 
 def _record_state(

@@ -1,0 +1,244 @@
+"""Workitems in DICOM JSON (PS3.18 Annex F), and what a request may hold of them."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from service.errors import RequestError
+from service.worklist.states import State
+from service.worklist.store import Search, Workitem
+from service.worklist.workflow import Confidence, Finding, Result
+
+Json = dict[str, Any]
+
+UPS_PUSH = "1.2.840.10008.5.1.4.34.6.1"
+LABEL = "Chest radiograph, human read"
+#: Our own coding scheme for a reader's result.
+SCHEME = "99DEMUR"
+_FINDING, _COMMENT, _CERTAINTY = ("121071", "Finding"), ("121106", "Comment"), ("111012", "Certainty of Finding")
+_DATETIME = "%Y%m%d%H%M%S.%f"
+
+#: Matching keys by keyword and by tag, and the field of a search that each sets.
+MATCHING_KEYS = {
+    "SOPInstanceUID": "uid",
+    "00080018": "uid",
+    "ProcedureStepState": "states",
+    "00741000": "states",
+    "WorklistLabel": "site",
+    "00741202": "site",
+    "ScheduledProcedureStepPriority": "priority",
+    "00741200": "priority",
+    "PatientID": "patient_id",
+    "00100020": "patient_id",
+    "ReferencedRequestSequence.AccessionNumber": "accession_number",
+    "0040A370.00080050": "accession_number",
+    "AccessionNumber": "accession_number",
+    "00080050": "accession_number",
+    "InputInformationSequence.StudyInstanceUID": "study_instance_uid",
+    "00404021.0020000D": "study_instance_uid",
+    "StudyInstanceUID": "study_instance_uid",
+    "0020000D": "study_instance_uid",
+    "ActualHumanPerformersSequence.HumanPerformerName": "reader",
+    "00404035.00404037": "reader",
+    "ScheduledProcedureStepStartDateTime": "time",
+    "00404005": "time",
+}
+_PASSED_OVER = frozenset({"includefield", "fuzzymatching", "limit", "offset"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRequest:
+    """A request to change a state (PS3.4 Table CC.2.1-1)."""
+
+    state: State
+    transaction_uid: str | None
+
+
+def dataset_of(workitem: Workitem, *, root: str) -> Json:
+    """Return a workitem as its readers see it; the Transaction UID is never told."""
+    study_url = f"{root}/studies/{workitem.study_instance_uid}"
+    source = {
+        "0020000D": _element("UI", workitem.study_instance_uid),
+        "0040E020": _element("CS", "DICOM"),
+        "0040E025": _element("SQ", {"00081190": _element("UR", study_url)}),
+    }
+    dataset: Json = {
+        "00080016": _element("UI", UPS_PUSH),
+        "00080018": _element("UI", workitem.uid),
+        "00100010": _element("PN", {"Alphabetic": workitem.patient_name} if workitem.patient_name else None),
+        "00100020": _element("LO", workitem.patient_id),
+        "00100030": _element("DA", workitem.patient_birth_date),
+        "00100040": _element("CS", workitem.patient_sex),
+        "00400400": _element("LT", ", ".join(workitem.reasons)),
+        "00404005": _element("DT", workitem.created_at.strftime(_DATETIME)),
+        "00404011": _element("DT", workitem.read_by.strftime(_DATETIME)),
+        "00404010": _element("DT", workitem.changed_at.strftime(_DATETIME)),
+        "00404021": _element("SQ", source),
+        "00404041": _element("CS", "READY"),
+        "0040A370": _element("SQ", {"00080050": _element("SH", workitem.accession_number)}),
+        "00741000": _element("CS", workitem.state),
+        "00741200": _element("CS", workitem.priority),
+        "00741202": _element("LO", workitem.site),
+        "00741204": _element("LO", LABEL),
+    }
+    if workitem.reader:
+        dataset["00404035"] = _element("SQ", {"00404037": _element("PN", {"Alphabetic": workitem.reader})})
+    if workitem.cancel_reason:
+        dataset["00741002"] = _element("SQ", {"00741238": _element("LT", workitem.cancel_reason)})
+    if workitem.verdict and workitem.read_at:
+        dataset["00741216"] = _element("SQ", _performed(workitem, workitem.read_at))
+    return dataset
+
+
+def search_of(query: Sequence[tuple[str, str]], *, site_id: str | None) -> Search:
+    """Return what a search's query asks for; RequestError for a value that means nothing."""
+    found: dict[str, Any] = {"site_id": site_id}
+    for name, value in query:
+        field = MATCHING_KEYS.get(name)
+        if field == "states":
+            found["states"] = tuple(_state(word) for word in value.replace("\\", ",").split(","))
+        elif field == "time":
+            first, separator, last = value.partition("-")
+            found["from_time"] = _time(first) if first else None
+            found["to_time"] = _time(last) if last else (None if separator else _time(first))
+        elif field is not None:
+            found[field] = value
+        elif name in ("limit", "offset"):
+            if not value.isdecimal() or len(value) > 9:
+                raise RequestError(f"{name} is a whole number")
+            found[name] = min(int(value), 1000) if name == "limit" else int(value)
+        elif name not in _PASSED_OVER:
+            raise RequestError("a matching key is not supported; see the conformance page")
+    return Search(**found)
+
+
+def state_request_of(body: bytes) -> StateRequest:
+    """Return what a request to change the state holds."""
+    dataset = parse(body)
+    state = _value(dataset, "00741000")
+    transaction_uid = _value(dataset, "00081195")
+    if state is None:
+        raise RequestError("the Procedure Step State (0074,1000) is missing")
+    return StateRequest(
+        state=_state(str(state)), transaction_uid=None if transaction_uid is None else str(transaction_uid)
+    )
+
+
+def result_of(dataset: Mapping[str, Any]) -> Result | None:
+    """Return the reader's result in an update, None if it holds none."""
+    finding: Finding | None = None
+    note, confidence = "", Confidence.MEDIUM
+    for performed in _items(dataset, "00741216"):
+        for content in _items(performed, "00741212"):
+            name = _code(content, "0040A043")
+            if name == _FINDING[0]:
+                finding = _word(Finding, _code(content, "0040A168"))
+            elif name == _COMMENT[0]:
+                note = str(_value(content, "0040A160") or "")
+            elif name == _CERTAINTY[0]:
+                confidence = _word(Confidence, _code(content, "0040A168"))
+    return None if finding is None else Result(finding=finding, note=note, confidence=confidence)
+
+
+def result_dataset(result: Result) -> Json:
+    """Return a result as an update holds it."""
+    contents = [_coded(_FINDING, result.finding), _coded(_CERTAINTY, result.confidence)]
+    if result.note:
+        contents.append(
+            {
+                "0040A043": _code_item(*_COMMENT, "DCM"),
+                "0040A040": _element("CS", "TEXT"),
+                "0040A160": _element("UT", result.note),
+            }
+        )
+    return {"00741216": _element("SQ", {"00741212": _element("SQ", *contents)})}
+
+
+def parse(body: bytes) -> Json:
+    """Return the one dataset of a DICOM JSON body."""
+    try:
+        found = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        raise RequestError("the body is not JSON") from None
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    if not isinstance(found, dict):
+        raise RequestError("the body is not one DICOM JSON dataset")
+    return found
+
+
+def _performed(workitem: Workitem, read_at: datetime) -> Json:
+    result = Result(
+        finding=Finding(str(workitem.verdict)),
+        note=workitem.note or "",
+        confidence=Confidence(str(workitem.confidence)),
+    )
+    item: Json = dict(result_dataset(result)["00741216"]["Value"][0])
+    begun = workitem.claimed_at or read_at
+    item["00404050"] = _element("DT", begun.strftime(_DATETIME))
+    item["00404051"] = _element("DT", read_at.strftime(_DATETIME))
+    item["00404033"] = _element("SQ")
+    return item
+
+
+def _coded(name: tuple[str, str], value: str) -> Json:
+    return {
+        "0040A040": _element("CS", "CODE"),
+        "0040A043": _code_item(*name, "DCM"),
+        "0040A168": _code_item(str(value), str(value).replace("_", " "), SCHEME),
+    }
+
+
+def _code_item(code: str, meaning: str, scheme: str) -> Json:
+    return _element(
+        "SQ",
+        {"00080100": _element("SH", code), "00080102": _element("SH", scheme), "00080104": _element("LO", meaning)},
+    )
+
+
+def _element(vr: str, *values: object) -> Json:
+    present = [value for value in values if value not in (None, "")]
+    return {"vr": vr, "Value": present} if present else {"vr": vr}
+
+
+def _value(dataset: Mapping[str, Any], tag: str) -> object:
+    element = dataset.get(tag)
+    values = element.get("Value") if isinstance(element, dict) else None
+    return values[0] if isinstance(values, list) and values else None
+
+
+def _items(dataset: Mapping[str, Any], tag: str) -> Iterator[Json]:
+    element = dataset.get(tag)
+    values = element.get("Value") if isinstance(element, dict) else None
+    for item in values if isinstance(values, list) else ():
+        if isinstance(item, dict):
+            yield item
+
+
+def _code(content: Mapping[str, Any], tag: str) -> str:
+    return next((str(_value(item, "00080100") or "") for item in _items(content, tag)), "")
+
+
+def _word(kind: Any, word: str) -> Any:
+    try:
+        return kind(word)
+    except ValueError:
+        raise RequestError(f"a result is coded in {SCHEME} by one of {', '.join(kind)}") from None
+
+
+def _state(word: str) -> State:
+    try:
+        return State(word.strip())
+    except ValueError:
+        raise RequestError(f"a Procedure Step State is one of {', '.join(State)}") from None
+
+
+def _time(text: str) -> datetime:
+    for form in ("%Y%m%d%H%M%S.%f", "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d"):
+        try:
+            return datetime.strptime(text, form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+    raise RequestError("a time is written YYYYMMDD or YYYYMMDDHHMMSS, a range with a dash between")
