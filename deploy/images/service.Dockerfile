@@ -31,6 +31,6 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 8480
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8480/readyz', timeout=4)"]
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8480/healthz', timeout=4)"]
 ENTRYPOINT ["demur"]
 CMD ["serve"]

@@ -1,5 +1,6 @@
 import logging
 import math
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -188,6 +189,18 @@ def test_a_fault_of_our_own_is_a_reason_and_its_log_line_holds_no_patient(engine
     assert record.action == "image_not_assessed"
     assert record.fault == "RuntimeError"
     assert "Doe" not in repr(record.__dict__)
+
+
+def test_the_memory_of_a_film_is_used_again_for_the_next(engine: Engine, film) -> None:
+    large = film(5, size=(2048, 2048))
+    for _ in range(3):
+        assert assess(engine, large).gates == ()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        assess(engine, large)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    # 16 MB of float32 alone are 4096 pages; an allocator that maps every block anew takes more than that for each film.
+    assert faults < 5 * 2048
 
 
 def test_golden_films_that_agree_pass(engine: Engine) -> None:
