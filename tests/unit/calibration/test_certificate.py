@@ -306,6 +306,14 @@ def test_a_site_certified_against_its_numbers_cannot_be_read(certificate, place:
         certificate_from_json(json.dumps(fields))
 
 
+def test_a_certificate_that_certifies_no_site_cannot_be_read(certificate) -> None:
+    fields = json.loads(certificate.to_json())
+    for site in fields["sites"]:
+        site.update({"certified": False, "acceptance_lower": 0.0})
+    with pytest.raises(DataError, match="no site is certified"):
+        certificate_from_json(json.dumps(fields))
+
+
 def test_a_certificate_without_a_finite_threshold_does_not_exist(certificate) -> None:
     for threshold in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="threshold"):
