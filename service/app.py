@@ -24,6 +24,7 @@ from service.storage.workflow import Folder, Storage
 from service.triage.decider import Decider
 from service.triage.judge import Judge
 from service.triage.routes import router as triage_router
+from service.web.routes import router as web_router
 from service.worklist.routes import router as worklist_router
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ def create_app(
     app.include_router(ingest_router)
     app.include_router(triage_router)
     app.include_router(worklist_router)
+    app.include_router(web_router)
     _add_health(app)
     app.add_middleware(Edge)
     return app

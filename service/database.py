@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, Engine, Executable, create_engine, event, make_url
+from sqlalchemy import Connection, DateTime, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
@@ -81,8 +81,10 @@ class Database:
 def insert_or_ignore(connection: Connection, table: Any, values: dict[str, Any]) -> bool:
     """Insert a row; return whether it is new."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement: Executable = dialect.insert(table).values(values).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    # Not rowcount, which drivers need not give for an insert: the row itself comes back if it was inserted.
+    keys = tuple(table.primary_key.columns)
+    statement = dialect.insert(table).values(values).on_conflict_do_nothing().returning(*keys)
+    return connection.execute(statement).first() is not None
 
 
 def _create_engine(text: str) -> Engine:

@@ -6,7 +6,7 @@ import logging
 import os
 import random
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -44,11 +44,19 @@ class Decider:
         self._settings = settings
         self._threads = ThreadPoolExecutor(4 * len(os.sched_getaffinity(0)), thread_name_prefix="decide")
         self._active: set[str] = set()
+        self._futures: set[Future[Study | None]] = set()
 
     def decide(self, attempt: Attempt) -> "Future[Study | None]":
         """Pursue an attempt that has been committed."""
         self._active.add(attempt.id)
-        return self._threads.submit(self._pursue, attempt)
+        future = self._threads.submit(self._pursue, attempt)
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        return future
+
+    def wait(self) -> None:
+        """Wait until nothing is being decided."""
+        wait(set(self._futures))
 
     def tick(self) -> None:
         """Do once what is to be done from time to time."""
@@ -107,7 +115,7 @@ class Decider:
 
     def close(self) -> None:
         """Wait for what is under way and leave in good order."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True)
         with contextlib.suppress(DBAPIError), self.database.writing() as connection:
             store.retire(connection, self.worker_id)
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service.errors import RequestError
@@ -102,7 +102,7 @@ def search_of(query: Sequence[tuple[str, str]], *, site_id: str | None) -> Searc
         elif field == "time":
             first, separator, last = value.partition("-")
             found["from_time"] = _time(first) if first else None
-            found["to_time"] = _time(last) if last else (None if separator else _time(first))
+            found["to_time"] = _time(last, is_end=True) if last else (None if separator else _time(first, is_end=True))
         elif field is not None:
             found[field] = value
         elif name in ("limit", "offset"):
@@ -235,10 +235,19 @@ def _state(word: str) -> State:
         raise RequestError(f"a Procedure Step State is one of {', '.join(State)}") from None
 
 
-def _time(text: str) -> datetime:
-    for form in ("%Y%m%d%H%M%S.%f", "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d"):
-        try:
-            return datetime.strptime(text, form).replace(tzinfo=UTC)
-        except ValueError:
-            continue
-    raise RequestError("a time is written YYYYMMDD or YYYYMMDDHHMMSS, a range with a dash between")
+def _time(text: str, *, is_end: bool = False) -> datetime:
+    """Return the beginning of what a DICOM date or time names, or for the end of a range its end."""
+    digits, _, fraction = text.partition(".")
+    forms = {
+        8: ("%Y%m%d", timedelta(days=1)),
+        12: ("%Y%m%d%H%M", timedelta(minutes=1)),
+        14: ("%Y%m%d%H%M%S", timedelta(seconds=1)),
+    }
+    try:
+        form, span = forms[len(digits)]
+        found = datetime.strptime(digits, form).replace(tzinfo=UTC)
+    except (KeyError, ValueError):
+        raise RequestError("a time is written YYYYMMDD or YYYYMMDDHHMMSS, a range with a dash between") from None
+    if fraction:
+        return found + timedelta(seconds=float(f"0.{fraction}") if fraction.isdecimal() else 0.0)
+    return found + span if is_end else found

@@ -1,0 +1,313 @@
+"""UPS-RS as the standard has it: every state, every operation, every kind of Transaction UID; and what readers need."""
+
+import json
+from typing import Any
+
+import pytest
+
+from service.worklist.schemas import result_dataset
+from service.worklist.workflow import Confidence, Finding, Result
+from tests.service_support import make_dicom
+
+RIGHT, WRONG = "2.25.11", "2.25.22"
+STATES = ("SCHEDULED", "IN PROGRESS", "COMPLETED", "CANCELED")
+INCONSISTENT = "The submitted request is inconsistent with the state of the UPS Instance."
+MISSING, INCORRECT = "The Transaction UID is missing.", "The Transaction UID is incorrect."
+
+
+def send(service: Any, site: str = "north", **elements: Any) -> str:
+    """Store a study and return its workitem's UID."""
+    answer = service.client(site).post(
+        "/v1/studies", content=make_dicom(**elements), headers={"Content-Type": "application/dicom"}
+    )
+    study = answer.json()["id"]
+    return service.rows(f"SELECT uid FROM workitems WHERE study_id = '{study}'")[0][0]
+
+
+def put_state(service: Any, uid: str, state: str, transaction: str | None, reader: str = "rita") -> Any:
+    body: dict[str, Any] = {"00741000": {"vr": "CS", "Value": [state]}}
+    if transaction is not None:
+        body["00081195"] = {"vr": "UI", "Value": [transaction]}
+    return service.client(reader).put(
+        f"/dicom-web/workitems/{uid}/state",
+        content=json.dumps([body]),
+        headers={"Content-Type": "application/dicom+json"},
+    )
+
+
+def update(service: Any, uid: str, transaction: str | None, finding: Finding = Finding.NO_FINDING) -> Any:
+    body = result_dataset(Result(finding=finding, note="a note", confidence=Confidence.HIGH))
+    query = {} if transaction is None else {"transaction-uid": transaction}
+    return service.client("rita").post(
+        f"/dicom-web/workitems/{uid}",
+        params=query,
+        content=json.dumps(body),
+        headers={"Content-Type": "application/dicom+json"},
+    )
+
+
+def cancel(service: Any, uid: str) -> Any:
+    return service.client("rolf").post(f"/dicom-web/workitems/{uid}/cancelrequest")
+
+
+def bring_to(service: Any, state: str) -> str:
+    """Return the UID of a workitem in a state."""
+    uid = send(service)
+    if state != "SCHEDULED":
+        assert put_state(service, uid, "IN PROGRESS", RIGHT).status_code == 200
+    if state == "COMPLETED":
+        assert update(service, uid, RIGHT).status_code == 200
+    if state in ("COMPLETED", "CANCELED"):
+        assert put_state(service, uid, state, RIGHT).status_code == 200
+    assert state_of(service, uid) == state
+    return uid
+
+
+def state_of(service: Any, uid: str) -> str:
+    return get(service, uid)["00741000"]["Value"][0]
+
+
+def get(service: Any, uid: str) -> dict[str, Any]:
+    answer = service.client("rita").get(f"/dicom-web/workitems/{uid}")
+    assert answer.headers["content-type"] == "application/dicom+json"
+    return answer.json()[0]
+
+
+#: requested state: present state: (status, warning, state afterwards), with the right Transaction UID (PS3.18 11.7.3).
+CHANGES = {
+    "SCHEDULED": {state: (400, INCONSISTENT, state) for state in STATES},
+    "IN PROGRESS": {
+        "SCHEDULED": (200, "", "IN PROGRESS"),
+        "IN PROGRESS": (409, INCONSISTENT, "IN PROGRESS"),
+        "COMPLETED": (409, INCONSISTENT, "COMPLETED"),
+        "CANCELED": (409, INCONSISTENT, "CANCELED"),
+    },
+    "COMPLETED": {
+        "SCHEDULED": (409, INCONSISTENT, "SCHEDULED"),
+        "IN PROGRESS": (409, INCONSISTENT, "IN PROGRESS"),  # no result was given: final state requirements
+        "COMPLETED": (200, "The UPS is already in the requested state of COMPLETED.", "COMPLETED"),
+        "CANCELED": (409, INCONSISTENT, "CANCELED"),
+    },
+    "CANCELED": {
+        "SCHEDULED": (409, INCONSISTENT, "SCHEDULED"),
+        "IN PROGRESS": (200, "", "CANCELED"),
+        "COMPLETED": (409, INCONSISTENT, "COMPLETED"),
+        "CANCELED": (200, "The UPS is already in the requested state of CANCELED.", "CANCELED"),
+    },
+}
+
+
+@pytest.mark.parametrize("present", STATES)
+def test_every_change_of_state_with_every_kind_of_transaction_uid(service: Any, present: str) -> None:
+    for requested, answers in CHANGES.items():
+        uid = bring_to(service, present)
+        for transaction, warning in ((None, MISSING), (WRONG, INCORRECT), ("not a uid", INCORRECT)):
+            if transaction == WRONG and present == "SCHEDULED":
+                continue  # no lock is set yet: any valid UID is right
+            refused = put_state(service, uid, requested, transaction)
+            assert refused.status_code == 400, (present, requested, transaction)
+            assert (warning if requested != "SCHEDULED" else INCONSISTENT) in refused.headers["warning"]
+            assert state_of(service, uid) == present
+        status, warning, after = answers[present]
+        answer = put_state(service, uid, requested, RIGHT)
+        assert (answer.status_code, state_of(service, uid)) == (status, after), (present, requested)
+        assert warning in answer.headers.get("warning", "")
+
+
+@pytest.mark.parametrize("present", STATES)
+def test_every_update_with_every_kind_of_transaction_uid(service: Any, present: str) -> None:
+    uid = bring_to(service, present)
+    for transaction in (None, WRONG, RIGHT):
+        answer = update(service, uid, transaction)
+        if present in ("COMPLETED", "CANCELED"):
+            assert answer.status_code == 409
+        elif transaction == RIGHT:
+            assert answer.status_code == (200 if present == "IN PROGRESS" else 409)
+        elif transaction is None:
+            assert answer.status_code == 400
+            assert MISSING in answer.headers["warning"]
+        else:
+            assert answer.status_code == (400 if present == "IN PROGRESS" else 409)
+
+
+@pytest.mark.parametrize(
+    ("present", "status", "after"),
+    [
+        ("SCHEDULED", 202, "CANCELED"),
+        ("IN PROGRESS", 202, "IN PROGRESS"),
+        ("COMPLETED", 409, "COMPLETED"),
+        ("CANCELED", 202, "CANCELED"),
+    ],
+)
+def test_every_request_to_cancel(service: Any, present: str, status: int, after: str) -> None:
+    uid = bring_to(service, present)
+    answer = cancel(service, uid)
+    assert (answer.status_code, state_of(service, uid)) == (status, after)
+    if present == "CANCELED":
+        assert "already in the requested state of CANCELED" in answer.headers["warning"]
+    open_items = service.rows("SELECT count(*) FROM workitems WHERE state IN ('SCHEDULED', 'IN PROGRESS')")[0][0]
+    assert open_items == (0 if present == "COMPLETED" else 1), (
+        "no study leaves the worklist unread by a request to cancel"
+    )
+
+
+def test_an_unknown_workitem_is_404_for_every_operation(service: Any) -> None:
+    assert put_state(service, "2.25.9", "IN PROGRESS", RIGHT).status_code == 404
+    assert update(service, "2.25.9", RIGHT).status_code == 404
+    assert cancel(service, "2.25.9").status_code == 404
+    assert service.client("rita").get("/dicom-web/workitems/2.25.9").status_code == 404
+
+
+@pytest.mark.parametrize("body", [b"", b"[", b"[]", b"[1]", b'{"00741000": 5}', b'[{"00741000": {"Value": ["ODD"]}}]'])
+def test_a_malformed_request_is_400(service: Any, body: bytes) -> None:
+    uid = send(service)
+    answer = service.client("rita").put(
+        f"/dicom-web/workitems/{uid}/state", content=body, headers={"Content-Type": "application/dicom+json"}
+    )
+    assert answer.status_code == 400
+
+
+def test_the_transaction_uid_is_never_told(service: Any) -> None:
+    uid = bring_to(service, "IN PROGRESS")
+    assert RIGHT not in json.dumps(get(service, uid))
+
+
+def test_a_completed_reading_has_its_result_and_is_on_the_ledger(service: Any) -> None:
+    uid = bring_to(service, "COMPLETED")
+    contents = get(service, uid)["00741216"]["Value"][0]["00741212"]["Value"]
+    assert contents[0]["0040A168"]["Value"][0]["00080100"]["Value"] == ["no_finding"]
+    body = json.loads(service.rows("SELECT body FROM ledger WHERE kind = 'verdict_given'")[0][0])
+    assert (body["verdict"], body["reader"], body["confidence"]) == ("no_finding", "rita", "high")
+    assert "a note" not in json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, 2),
+        ({"ProcedureStepState": "SCHEDULED"}, 1),
+        ({"00741000": "IN PROGRESS"}, 1),
+        ({"ProcedureStepState": "COMPLETED,CANCELED"}, 0),
+        ({"WorklistLabel": "south"}, 1),
+        ({"PatientID": "P-1"}, 1),
+        ({"ReferencedRequestSequence.AccessionNumber": "ACC9731"}, 2),
+        ({"ScheduledProcedureStepPriority": "HIGH"}, 0),
+        ({"ScheduledProcedureStepStartDateTime": "20261121-20261122"}, 2),
+        ({"ScheduledProcedureStepStartDateTime": "-20261120"}, 0),
+        ({"ActualHumanPerformersSequence.HumanPerformerName": "rita"}, 1),
+        ({"limit": "1"}, 1),
+        ({"limit": "5", "offset": "1"}, 1),
+    ],
+)
+def test_search_by_the_usual_keys(service: Any, query: dict[str, str], found: int) -> None:
+    uid = send(service, PatientID="P-1")
+    send(service, "south")
+    put_state(service, uid, "IN PROGRESS", RIGHT)
+    answer = service.client("rita").get("/dicom-web/workitems", params=query)
+    assert answer.status_code == (200 if found else 204)
+    assert len(answer.json() if found else []) == found
+
+
+@pytest.mark.parametrize("query", [{"limit": "-1"}, {"Nonsense": "1"}, {"ProcedureStepState": "ODD"}])
+def test_a_search_that_means_nothing_is_400(service: Any, query: dict[str, str]) -> None:
+    assert service.client("rita").get("/dicom-web/workitems", params=query).status_code == 400
+
+
+def test_a_claim_that_is_not_renewed_goes_to_another_reader(service: Any) -> None:
+    uid = bring_to(service, "IN PROGRESS")
+    service.clock.advance(600)
+    assert update(service, uid, RIGHT).status_code == 200, "an update renews the claim"
+    service.clock.advance(600)
+    service.settle()
+    assert state_of(service, uid) == "IN PROGRESS"
+    service.clock.advance(600)
+    service.settle()
+    assert state_of(service, uid) == "CANCELED"
+    waiting = service.client("rolf").get("/dicom-web/workitems", params={"ProcedureStepState": "SCHEDULED"}).json()
+    assert len(waiting) == 1
+    assert put_state(service, waiting[0]["00080018"]["Value"][0], "IN PROGRESS", WRONG, "rolf").status_code == 200
+
+
+def test_a_result_may_be_undone_for_a_minute_and_is_final_after_it_across_restarts(service: Any) -> None:
+    from datetime import timedelta
+
+    from service.access.workflow import Principal, Role
+    from service.worklist import workflow
+
+    rita = Principal(name="rita", roles=frozenset({Role.READER}))
+    uid = bring_to(service, "IN PROGRESS")
+
+    def give() -> None:
+        now = service.clock()
+        with service.database.writing() as connection:
+            workflow.give_result(
+                connection,
+                rita,
+                uid,
+                Result(finding=Finding.FINDING),
+                transaction_uid=RIGHT,
+                final_at=now + timedelta(seconds=60),
+                now=now,
+            )
+
+    give()
+    service.clock.advance(30)
+    with service.database.writing() as connection:
+        workflow.undo_result(
+            connection, rita, uid, transaction_uid=RIGHT, lease=timedelta(seconds=900), now=service.clock()
+        )
+    service.clock.advance(120)
+    service.settle()
+    assert state_of(service, uid) == "IN PROGRESS"
+    give()
+    service.clock.advance(61)
+    service.settle()  # the time stands in the database; whichever process looks next completes it
+    assert state_of(service, uid) == "COMPLETED"
+    assert [row[0] for row in service.rows("SELECT kind FROM ledger WHERE kind LIKE 'verdict%' ORDER BY sequence")] == [
+        "verdict_given", "verdict_undone", "verdict_given",
+    ]  # fmt: skip
+
+
+def test_only_a_completed_reading_is_amended(service: Any) -> None:
+    uid = bring_to(service, "COMPLETED")
+    case = service.rows(f"SELECT id FROM workitems WHERE uid = '{uid}'")[0][0]
+    other = service.rows(f"SELECT id FROM workitems WHERE uid = '{send(service)}'")[0][0]
+    addendum = {"finding": "finding", "note": "seen on second look"}
+    assert service.client("rita").post(f"/v1/workitems/{case}/addenda", json=addendum).status_code == 201
+    assert service.client("rita").post(f"/v1/workitems/{other}/addenda", json=addendum).status_code == 409
+    assert service.rows("SELECT count(*) FROM ledger WHERE kind = 'verdict_amended'") == [(1,)]
+
+
+def test_the_history_leaves_nothing_out(service: Any) -> None:
+    uid = bring_to(service, "COMPLETED")
+    client, after, seen = service.client("rita"), 0, []
+    while page := client.get("/v1/workitems/changes", params={"after": after, "limit": 1}).json():
+        after = page[-1]["sequence"]
+        seen += [(event["kind"], event["state"]) for event in page]
+    assert seen == [
+        ("instance_stored", None), ("workitem_changed", "IN PROGRESS"), ("verdict_given", None), ("workitem_changed", "COMPLETED"),
+    ]  # fmt: skip
+    assert uid not in json.dumps(seen)
+
+
+def test_several_readers_never_claim_the_same_case(service: Any) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+    from datetime import timedelta
+
+    from service.access.workflow import Principal, Role
+    from service.worklist import workflow
+
+    for _ in range(12):
+        send(service)
+
+    def claim(number: int) -> str | None:
+        reader = Principal(name=f"r{number}", roles=frozenset({Role.READER}))
+        with service.database.writing() as connection:
+            found = workflow.claim_next(
+                connection, reader, transaction_uid=f"2.25.{number}", lease=timedelta(seconds=60), now=service.clock()
+            )
+        return None if found is None else found.uid
+
+    with ThreadPoolExecutor(8) as pool:
+        claimed = [uid for uid in pool.map(claim, range(1, 17)) if uid is not None]
+    assert len(claimed) == len(set(claimed)) == 12
