@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import metrics, problems, schema
 from service.access.workflow import digest_of, new_secret
 from service.database import Database
-from service.ingest.routes import Gate
+from service.ingest.gate import Gate
 from service.ingest.routes import router as ingest_router
 from service.runtime import Runtime
 from service.settings import Settings

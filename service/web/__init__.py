@@ -1,1 +1,1 @@
-"""The pages: the worklist, a case with its picture, sign-in. Written by the web engineer, at work in this folder now."""
+"""The pages that readers work with: sign-in, the worklist, and a case with its films."""

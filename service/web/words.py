@@ -147,6 +147,8 @@ NOTICES: dict[str, str] = {
     "amended": "The addendum was added. What stood before is kept.",
     "held": "You still hold this case. Give a result, or give it back, before you open the next.",
     "empty": "Nothing is waiting. New cases appear here by themselves.",
+    "taken": "Another reader was quicker, or the case has left the worklist. Press N for the next one.",
+    "final": "The time to undo has passed and the result is final. What is to be said can be added below.",
     "signed-out": "You are signed out.",
 }
 
