@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import re
-import threading
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -21,8 +19,6 @@ from service.errors import (
     MediaTypeError,
     MissingError,
     NotAcceptableError,
-    OverloadedError,
-    RateError,
     RequestError,
     TooLargeError,
 )
@@ -42,36 +38,6 @@ from service.triage.store import Attempt, Study
 router = APIRouter()
 _UID = re.compile(r"[0-9.]{1,64}")
 _WAIT_STEP_S = 0.05
-
-
-class Gate:
-    """Lets in as many store requests as there is room for, and of each site as many a minute as it may send."""
-
-    def __init__(self, *, at_once: int, per_minute: int) -> None:
-        self._at_once, self._per_minute = at_once, per_minute
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._entered: dict[str, deque[float]] = {}
-
-    @contextlib.contextmanager
-    def pass_through(self, site_id: str) -> Iterator[None]:
-        """Hold a place for one request; OverloadedError or RateError if there is none."""
-        now = time.monotonic()
-        with self._lock:
-            recent = self._entered.setdefault(site_id, deque())
-            while recent and recent[0] < now - 60:
-                recent.popleft()
-            if len(recent) >= self._per_minute:
-                raise RateError("this site has sent as much as it may in a minute; send again later")
-            if self._inside >= self._at_once:
-                raise OverloadedError("too many requests are under way; send again later")
-            recent.append(now)
-            self._inside += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._inside -= 1
 
 
 @router.post("/dicom-web/studies", tags=["DICOMweb"], status_code=200)
