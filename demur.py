@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "release": "deploy.cli",
     "verify": "deploy.cli",
     "serve": "service.cli",
+    "receive": "service.cli",
     "site": "service.cli",
     "send": "service.cli",
     "ledger": "service.cli",

@@ -74,6 +74,49 @@ def serve(
     run(settings, announce)
 
 
+@app.command()
+def receive(
+    site: Annotated[
+        list[str] | None,
+        typer.Option(help="TITLE=SITE: a calling AE title and its site; once per title.", show_default=False),
+    ] = None,
+    database: DatabaseUrl = None,
+    storage: StorageFolder = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", show_default="11112")] = None,
+    ae_title: Annotated[str | None, typer.Option(help="AE title of the receiver.", show_default="DEMUR")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take in studies over DIMSE (C-STORE, C-ECHO), for demur serve on the same database and storage to decide.
+
+    Only the AE titles that are named may send. SIGTERM lets the associations under way end.
+
+    Example: demur receive --site PACS=north --database sqlite:///demur.sqlite --storage files/
+    """
+    from service.receiving import Listening, run
+
+    settings = _settings(
+        database=database,
+        storage=storage,
+        dimse_host=host,
+        dimse_port=port,
+        dimse_ae_title=ae_title,
+        dimse_sites=",".join(site) if site else None,
+    )
+
+    def announce(listening: Listening) -> None:
+        if as_json:
+            shown = {"host": listening.host, "port": listening.port, "ae_title": listening.ae_title}
+            typer.echo(json.dumps({**shown, "sites": dict(listening.sites)}))
+        else:
+            typer.echo(f"Demur listens for DICOM at {listening.host}:{listening.port} as {listening.ae_title}")
+            for title, name in listening.sites.items():
+                typer.echo(f"  {title:16} sends for {name}")
+        sys.stdout.flush()
+
+    run(settings, announce)
+
+
 @site_app.command("add")
 def add_site(
     name: Annotated[str, typer.Argument(help="As the certificate names it.")],

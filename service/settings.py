@@ -21,6 +21,16 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(None, description="PEM file of the certificate's private key")
     reader_token: SecretStr | None = Field(None, description="local sign-in of a reader; generated if not given")
 
+    dimse_host: str = Field("127.0.0.1", description="address that demur receive listens on")
+    dimse_port: int = Field(11112, description="port that demur receive listens on; 0 takes a free one")
+    dimse_ae_title: str = Field("DEMUR", max_length=16, description="AE title of demur receive")
+    dimse_sites: str = Field("", description="who may send over DIMSE: calling AE titles as TITLE=SITE,TITLE=SITE")
+    dimse_associations_max: int = Field(16, gt=0, description="associations at once; more are rejected")
+    dimse_bytes_max: int = Field(2 << 30, gt=0, description="bytes of all messages under way over DIMSE, in memory")
+    dimse_tls_clients: Path | None = Field(
+        None, description="PEM file of the authorities whose client certificates demur receive demands"
+    )
+
     quiet_s: float = Field(5.0, ge=0, description="a study is decided when nothing has come for so long")
     decide_wait_s: float = Field(60.0, gt=0, description="how long POST /v1/studies waits for the decision")
     heartbeat_s: float = Field(2.0, gt=0, description="how often a process says that it lives")
