@@ -14,10 +14,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics, problems, schema
+from service.access.routes import Auditor
 from service.access.workflow import digest_of, new_secret
 from service.database import Database
 from service.ingest.gate import Gate
 from service.ingest.routes import router as ingest_router
+from service.retrieve.routes import router as retrieve_router
+from service.retrieve.workflow import Renderer
 from service.runtime import Runtime
 from service.settings import Settings
 from service.storage.workflow import Folder, Storage
@@ -61,7 +64,7 @@ def create_app(
     decider = Decider(database, storage, judge or Judge(), settings, clock)
 
     @contextlib.asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         task = asyncio.create_task(decider.run())
         try:
             yield
@@ -71,15 +74,18 @@ def create_app(
                 await task
             await asyncio.to_thread(decider.close)
             decider.judge.close()
+            app.state.renderer.close()
             database.close()
 
     app = FastAPI(title="Demur", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.runtime = Runtime(settings=settings, database=database, clock=clock)
     app.state.decider = decider
+    app.state.renderer = Renderer()
     app.state.reader_token_digest = digest_of(reader_token or new_secret())
     app.state.gate = Gate(at_once=settings.requests_max, per_minute=settings.site_requests_per_minute)
     problems.install(app)
     app.include_router(ingest_router)
+    app.include_router(retrieve_router)
     app.include_router(triage_router)
     app.include_router(worklist_router)
     app.include_router(web_router)
@@ -153,8 +159,8 @@ def _add_health(app: FastAPI) -> None:
         return JSONResponse({"ready": is_ready, "bundle": bundle, **words}, status_code=200 if is_ready else 503)
 
     @app.get("/metrics", tags=["operation"], include_in_schema=False)
-    def metrics_page() -> Response:
-        """Give the counters to Prometheus."""
+    def metrics_page(_principal: Auditor) -> Response:
+        """Give the counters to Prometheus, which presents an auditor's token: they tell what each site sends."""
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
 

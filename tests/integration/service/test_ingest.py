@@ -69,10 +69,7 @@ def test_the_same_bytes_again_are_a_success_and_change_nothing(service: Any) -> 
     assert again.status_code == 200
     assert again.json() == first.json()
     assert counts(service) == {"studies": 1, "instances": 1, "workitems": 1}
-    assert (
-        service.rows("SELECT count(*) FROM ledger") == [(ledger[0][0] + 1,)]
-        or service.rows("SELECT count(*) FROM ledger") == ledger
-    )
+    assert service.rows("SELECT count(*) FROM ledger") == ledger
 
 
 def test_other_bytes_under_a_known_uid_are_a_conflict_and_both_digests_are_kept(service: Any) -> None:

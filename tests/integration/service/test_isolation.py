@@ -88,7 +88,7 @@ def test_each_role_gets_in_where_it_belongs_and_nowhere_else(service: Any, names
     def kind(method: str, path: str) -> str:
         if "workitem" in path:
             return "read"
-        if path.startswith("/v1/ledger") or path.startswith("/v1/audit"):
+        if path.startswith(("/v1/ledger", "/v1/audit")):
             return "audit"
         return "store" if method == "POST" else "look"
 

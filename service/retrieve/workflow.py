@@ -1,0 +1,77 @@
+"""Stored instances as viewers want them: whole, as metadata, frame by frame, or as a picture."""
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+
+from models.decoding import Decoders
+from models.dicom import read_header
+from models.errors import InputError
+from models.parsing import contained, parse
+from models.preprocess import InputSpec
+from service.errors import MissingError
+
+#: The longer side of a rendered picture.
+RENDERED_SIDE_MAX = 2048
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+
+def metadata_of(data: memoryview, *, bulk_url: str) -> dict[str, Any]:
+    """Return an instance's elements in DICOM JSON, its pixels by reference."""
+    with contained():
+        parsed = parse(data)
+        dataset = Dataset(parsed.dataset)
+        found = dataset.to_json_dict(bulk_data_threshold=1024, bulk_data_element_handler=lambda _element: bulk_url)
+        if parsed.has_pixels:
+            found["7FE00010"] = {"vr": parsed.pixel_vr or "OW", "BulkDataURI": bulk_url}
+        found["00083002"] = {"vr": "UI", "Value": [parsed.transfer_syntax]}
+        return found
+
+
+def frames_of(data: memoryview, numbers: list[int]) -> list[bytes]:
+    """Return frames as they are stored, counted from one; InputError or MissingError if they are not to be had."""
+    with contained():
+        parsed = parse(data)
+        if not parsed.has_pixels:
+            raise InputError("the instance has no pixels")
+        count = parsed.integer("NumberOfFrames", 1)
+        if not all(1 <= number <= count for number in numbers):
+            numbers = []
+        if parsed.pixel_length is None:
+            pixels = bytes(parsed.pixel_bytes(None))
+            found = [get_frame(pixels, number - 1, number_of_frames=count) for number in numbers]
+        else:
+            rows, columns = parsed.integer("Rows", 0), parsed.integer("Columns", 0)
+            samples, bits = parsed.integer("SamplesPerPixel", 1), parsed.integer("BitsAllocated", 16)
+            size = rows * columns * samples * bits // 8
+            pixels = bytes(parsed.pixel_bytes(size * max(numbers, default=0)))
+            found = [pixels[(number - 1) * size : number * size] for number in numbers]
+    if not found:
+        raise MissingError("there is no such frame")
+    return found
+
+
+class Renderer:
+    """Makes pictures of stored instances, decoded where a codec may be killed. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._decoders = Decoders(children=1)
+
+    def close(self) -> None:
+        """End the decoder."""
+        self._decoders.close()
+
+    def png_of(self, data: memoryview) -> bytes:
+        """Return an instance as a PNG of 256 greys, windowed as the network's pictures are; InputError if it cannot be."""
+        header = read_header(data)
+        reduced = max(1.0, max(header.rows, header.columns) / RENDERED_SIDE_MAX)
+        rows, columns = (max(1, round(side / reduced)) for side in (header.rows, header.columns))
+        spec = InputSpec(rows=rows, columns=columns, mean=0.0, std=1.0, percentile_low=0.0, percentile_high=100.0)
+        grey = np.clip(self._decoders.decode(data, spec).tensor[0], 0.0, 1.0)
+        buffer = io.BytesIO()
+        Image.fromarray(np.rint(grey * 255).astype(np.uint8)).save(buffer, "PNG")
+        return buffer.getvalue()
