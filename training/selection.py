@@ -3,8 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.selective import operating_point
+
 #: Shares of abnormal films that may be missed; the merit is the mean over them.
 MISS_RATES = (0.0, 0.002, 0.01)
+_DELTA = 0.05
 
 
 def merit(scores: NDArray[np.float64], abnormal: NDArray[np.bool_], site: NDArray[np.int64]) -> float:
@@ -16,12 +19,14 @@ def merit(scores: NDArray[np.float64], abnormal: NDArray[np.bool_], site: NDArra
     sites = [one for one in np.unique(site) if (~abnormal & (site == one)).any()]
     if not sites or not abnormal.any():
         return float("nan")
-    found = np.sort(np.where(np.isfinite(scores), scores, np.inf)[abnormal])
+    safe = np.where(np.isfinite(scores), scores, np.inf)
+    found = np.sort(safe[abnormal])
     coverages = []
     for rate in MISS_RATES:
-        threshold = found[min(int(round(rate * len(found) * 1e6) // 1e6), len(found) - 1)]
-        cleared = scores < threshold
-        coverages.append(min(float(cleared[~abnormal & (site == one)].mean()) for one in sites))
+        # Rounded first: 0.002 * 500 is a little under one.
+        threshold = float(found[min(int(np.floor(round(rate * len(found), 6))), len(found) - 1)])
+        points = [operating_point(found, safe[~abnormal & (site == one)], threshold, _DELTA) for one in sites]
+        coverages.append(min(point.healthy_acceptance.value or 0.0 for point in points))
     return float(np.mean(coverages))
 
 
