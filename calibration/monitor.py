@@ -170,7 +170,8 @@ def observe(
         until = min(len(alarm_errors), done + RESTART_EVERY - state.calls % RESTART_EVERY)
         gains = np.log1p(bets * (alarm_errors[done:until, None] - state.watch.alpha))  # (calls, λ)
         path = np.cumsum(np.vstack([np.array(state.wealth), gains]), axis=0)[1:]
-        alarms = np.flatnonzero(_log_evidence(path, np.array(state.starts)) >= -math.log(state.watch.delta))
+        risen = np.flatnonzero(alarm_errors[done:until])  # only an error can raise the evidence
+        alarms = risen[_log_evidence(path[risen], np.array(state.starts)) >= -math.log(state.watch.delta)]
         alarm_at = state.alarm_at
         if alarm_at is None and len(alarms):
             alarm_at = state.calls + int(alarms[0]) + 1
@@ -223,7 +224,7 @@ def _log_evidence(path: NDArray[np.float64], starts: NDArray[np.float64]) -> NDA
     weights = np.concatenate([[_FIRST_WEIGHT], (1 - _FIRST_WEIGHT) / (number * (number + 1))])
     unspent = (1 - _FIRST_WEIGHT) / (count + 1)
     logs = path[:, None, :] - starts[None, :, :] + np.log(weights / path.shape[1])[None, :, None]
-    flat = np.concatenate([logs.reshape(len(path), -1), np.full((len(path), 1), math.log(unspent))], axis=1)
+    flat = np.concatenate([logs.reshape(len(path), starts.size), np.full((len(path), 1), math.log(unspent))], axis=1)
     return np.logaddexp.reduce(flat, axis=1)
 
 
