@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 
 from service.access.routes import COOKIE
 from service.access.workflow import Principal, Role, authenticate, digest_of, sign_in, sign_out
-from service.errors import ForbiddenError, MissingError, UnauthenticatedError
+from service.errors import ForbiddenError, UnauthenticatedError
 from service.runtime import Running, Runtime
 from service.web.pages import ASSETS, OURS, PageRoute, go, page
 
@@ -32,7 +32,7 @@ def home() -> RedirectResponse:
 def static(name: str) -> Response:
     """Give a file that pages need; its address changes with its content."""
     if name not in ASSETS:
-        raise MissingError("there is no such file")
+        return Response(status_code=404)
     content, media_type, _ = ASSETS[name]
     return Response(content, media_type=media_type, headers={"cache-control": "public, max-age=31536000, immutable"})
 
@@ -48,6 +48,9 @@ def do_sign_in(
     request: Request, runtime: Running, token: Annotated[str, Form()] = "", wanted: Annotated[str, Form()] = ""
 ) -> Response:
     """Begin a session."""
+    if not token.strip():
+        failure = "The token is missing."
+        return page("sign_in.html", request, status=422, failure=failure, wanted=_ours(wanted))
     now, lifetime = runtime.clock(), timedelta(seconds=runtime.settings.session_s)
     try:
         found = _who(request, runtime, token.strip())
@@ -75,7 +78,7 @@ def do_sign_out(request: Request, runtime: Running) -> Response:
     with runtime.database.writing() as connection:
         sign_out(connection, request.cookies.get(COOKIE, ""))
     answer = go("/sign-in", "signed-out")
-    answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    answer.set_cookie(COOKIE, "", max_age=0, httponly=True, samesite="strict")
     return answer
 
 

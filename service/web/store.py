@@ -101,7 +101,7 @@ def counts(connection: Connection, principal: Principal, wanted: Filter) -> dict
         .where(*_conditions(principal, wanted))
         .group_by(workitems.c.state)
     )
-    found = {State(state): count for state, count in connection.execute(query).tuples()}
+    found = {State(state): count for state, count in connection.execute(query)}
     return {state: found.get(state, 0) for state in SHOWN}
 
 
