@@ -1,0 +1,1 @@
+"""What Demur costs and what it withstands, measured."""
