@@ -12,7 +12,7 @@ from deploy.runtime import Engine, Image
 from models.vocabulary import Decision, Mode, Reason
 
 #: Gates that the service sets for what happened to it; the bytes of the study do not tell them again.
-SERVICE_GATES = frozenset({Reason.ATTEMPT_LOST, Reason.FAULT, Reason.REOPENED})
+SERVICE_GATES = frozenset({Reason.ATTEMPT_LOST, Reason.CONFLICT, Reason.FAULT, Reason.REOPENED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

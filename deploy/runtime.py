@@ -9,7 +9,6 @@ Invariants
 - ``demur score`` and the service call the same ``assess``; the certificate is about what serves.
 """
 
-import ctypes
 import logging
 import math
 import os
@@ -28,6 +27,7 @@ from deploy.candidate import Candidate
 from deploy.golden import TENSOR_TOLERANCE, is_close
 from deploy.manifest import Flaw, VerificationError
 from models.codecs import UndecodableError
+from models.decoder_child import keep_freed_memory
 from models.decoding import DecoderKilledError, Decoders
 from models.dicom import read_header
 from models.errors import InputError
@@ -39,9 +39,6 @@ from models.vocabulary import Reason
 logger = logging.getLogger(__name__)
 
 RUNTIME = f"onnxruntime {onnxruntime.__version__}"
-
-# glibc's malloc.h: how much may be free at the end before it is given back, and from which size blocks are mapped apart.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +169,7 @@ class Engine:
     def __init__(self, candidate: Candidate, *, threads: int | None = None) -> None:
         self.candidate = candidate
         self.threads = threads or len(os.sched_getaffinity(0))
-        _keep_freed_memory()
+        keep_freed_memory()
         self._session = _open_session(candidate)
         self._slots = threading.BoundedSemaphore(self.threads)
         self._decoders = Decoders()
@@ -312,17 +309,6 @@ def _gates(logits: tuple[float, ...], strangeness: float, rule: ScoreRule) -> tu
     if not all(map(math.isfinite, (*logits, strangeness))):
         return (Reason.NO_SCORE,)
     return (Reason.STRANGE,) if is_strange(strangeness, rule) else ()
-
-
-def _keep_freed_memory() -> None:
-    """Have the allocator keep blocks of the size of films instead of returning each to the kernel.
-
-    A fresh block costs one page fault for every 4 kB: more than half of the CPU time of a 10 MB film.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # glibc
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-        mallopt(_M_TRIM_THRESHOLD, 64 << 20)
 
 
 def _open_session(candidate: Candidate) -> onnxruntime.InferenceSession:

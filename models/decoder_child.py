@@ -7,6 +7,7 @@ Request: lengths of parameters and film (two uint32), the parameters as JSON, th
 result and tensor (two uint32), the result as JSON, the tensor as float32. All little endian.
 """
 
+import ctypes
 import json
 import os
 import resource
@@ -19,6 +20,9 @@ from enum import IntEnum
 REQUEST = struct.Struct("<II")
 ANSWER = struct.Struct("<BII")
 READY = b"R"
+
+# glibc's malloc.h: how much may be free at the end before it is given back, and from which size blocks are mapped apart.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class Status(IntEnum):
@@ -82,6 +86,17 @@ def _work(spec: str, film: bytearray) -> tuple[Status, bytes, bytes]:
     return Status.DONE, result.encode(), tensor.tobytes()
 
 
+def keep_freed_memory() -> None:
+    """Have this process's allocator keep blocks of the size of films instead of returning each to the kernel.
+
+    A fresh block costs one page fault for every 4 kB: more than half of the CPU time of an uncompressed 10 MB film.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # glibc
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+
+
 def main() -> None:
     """Run as ``python -m models.decoder_child DESCRIPTOR BYTES``."""
     descriptor, memory_bytes = int(sys.argv[1]), int(sys.argv[2])
@@ -93,6 +108,7 @@ def main() -> None:
 
     import models.films  # noqa: F401
 
+    keep_freed_memory()
     mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: SIM115, PTH123
     resource.setrlimit(resource.RLIMIT_AS, (mapped + memory_bytes, mapped + memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
