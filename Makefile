@@ -44,5 +44,9 @@ contracts: .venv/dev.stamp  ## Check who imports whom
 validity: .venv/dev.stamp  ## Test the guarantee itself at full size (about ten minutes)
 	$(BIN)/python -m pytest tests/validity $(ARGS)
 
+docs: .venv/dev.stamp  ## Remake the pages and pictures that are made from the code
+	$(BIN)/python docs/make_settings.py > docs/settings.md
+	$(BIN)/demur phantoms --out docs/phantoms --contact-sheet
+
 clean:  ## Remove the virtual environment and everything built
 	rm -rf .venv build dist *.egg-info demo-data

@@ -1,0 +1,31 @@
+"""Print docs/settings.md from the settings themselves: `python docs/make_settings.py > docs/settings.md`."""
+
+from pydantic import SecretStr
+
+from service.settings import Settings
+
+HEAD = """# Settings
+
+Each is an environment variable of the service, read once when it starts; `demur serve` has options for the first ones. What
+belongs to a release (preprocessing, rule, threshold, scope) travels in its bundle and cannot be set.
+
+| variable | default | what it is |
+|---|---|---|"""
+
+
+def shown(default: object) -> str:
+    """Return a default as a reader of the table would write it."""
+    if default is None or isinstance(default, SecretStr) or default == "":
+        return ""
+    return f"`{default}`"
+
+
+def main() -> None:
+    """Print the page."""
+    print(HEAD)  # noqa: T201  # the page is this program's output
+    for name, field in Settings.model_fields.items():
+        print(f"| `DEMUR_{name.upper()}` | {shown(field.default)} | {field.description} |")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
