@@ -57,8 +57,8 @@ class ScoreRule:
 
 
 def is_strange(strangeness: float, rule: ScoreRule) -> bool:
-    """Say whether a picture is too unlike the training films to be scored; NaN is strange."""
-    return not strangeness <= rule.strangeness_limit
+    """Say whether a picture is too unlike the training films to be scored; what is no finite number is strange."""
+    return not (math.isfinite(strangeness) and strangeness <= rule.strangeness_limit)
 
 
 def score_image(logits: ArrayLike, strangeness: float, rule: ScoreRule) -> float:

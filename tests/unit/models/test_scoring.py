@@ -34,7 +34,7 @@ def test_a_logit_that_is_not_finite_is_no_score(bad):
     assert score_image([0.0, bad, 0.0], 0.0, RULE) == math.inf
 
 
-@pytest.mark.parametrize("strangeness", [10.000001, math.inf, math.nan])
+@pytest.mark.parametrize("strangeness", [10.000001, math.inf, -math.inf, math.nan])
 def test_a_strange_picture_has_no_score(strangeness):
     assert is_strange(strangeness, RULE)
     assert score_image([-9.0, -9.0, -9.0], strangeness, RULE) == math.inf
