@@ -1,7 +1,7 @@
 """Running the service: one process, uvicorn with httptools and uvloop, no access log."""
 
+import signal
 import socket
-import sys
 from collections.abc import Callable
 
 import uvicorn
@@ -41,8 +41,10 @@ def run(settings: Settings, announce: Callable[[str, str | None, str], None]) ->
         ssl_keyfile=settings.tls_key,
     )
     announce(f"{scheme}://{host}:{port}", generated, judge.bundle)
+    # uvicorn drains, and then raises the signal again that ended it: by now everything is done.
+    for ended_by in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ended_by, lambda _number, _frame: None)
     uvicorn.Server(config).run(sockets=[listener])
-    sys.stdout.flush()
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -21,6 +21,8 @@ from service.access import store
 from service.errors import ForbiddenError, UnauthenticatedError
 
 TOKEN_BYTES = 32
+#: The name on the ledger of whoever uses the service's own local token.
+LOCAL_READER = "reader"
 
 
 class Role(StrEnum):
@@ -93,7 +95,7 @@ def rotate_tokens(connection: Connection, *, site_id: str, now: datetime, grace:
 
 def authenticate(connection: Connection, *, authorization: str, cookie: str, now: datetime) -> Principal:
     """Return who sent these headers: a bearer token, a token as Basic password, or a sign-in's cookie."""
-    secret = _secret_in(authorization)
+    secret = secret_in(authorization)
     if secret:
         token = store.find_token(connection, digest_of(secret), now)
         if token is None:
@@ -121,7 +123,8 @@ def sign_out(connection: Connection, cookie: str) -> None:
     store.delete_session(connection, digest_of(cookie))
 
 
-def _secret_in(authorization: str) -> str:
+def secret_in(authorization: str) -> str:
+    """Return the secret in an Authorization header; empty without one."""
     scheme, _, rest = authorization.partition(" ")
     rest = rest.strip()
     if scheme.lower() == "bearer":

@@ -15,7 +15,7 @@ from service.errors import MissingError, NotAcceptableError, RequestError
 from service.retrieve import store
 from service.retrieve.schemas import conditions_of, dataset_of
 from service.retrieve.store import Page, Path, Stored
-from service.retrieve.workflow import Renderer, frames_of, metadata_of
+from service.retrieve.workflow import Renderer, file_of, frames_of, metadata_of
 from service.runtime import Running, Runtime
 from service.triage.routes import Deciding
 
@@ -77,9 +77,9 @@ def retrieve(request: Request, principal: Viewer, runtime: Running, decider: Dec
     if not any(wanted in accept for wanted in ("*/*", "multipart/related", "multipart/*", "application/dicom")):
         raise NotAcceptableError("instances are given as application/dicom in multipart/related")
     if "application/dicom" in accept and "multipart/related" not in accept and len(found) == 1:
-        data = bytes(decider.storage.view(found[0].digest))
+        data = file_of(decider.storage.view(found[0].digest), found[0])
         return Response(data, media_type="application/dicom", headers={"Content-Disposition": "attachment"})
-    parts = (("application/dicom", bytes(decider.storage.view(item.digest))) for item in found)
+    parts = (("application/dicom", file_of(decider.storage.view(item.digest), item)) for item in found)
     return _multipart("application/dicom", parts)
 
 

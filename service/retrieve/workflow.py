@@ -5,8 +5,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID
 
 from models.decoding import Decoders
 from models.dicom import read_header
@@ -14,6 +17,7 @@ from models.errors import InputError
 from models.parsing import contained, parse
 from models.preprocess import InputSpec
 from service.errors import MissingError
+from service.retrieve.store import Stored
 
 #: The longer side of a rendered picture.
 RENDERED_SIDE_MAX = 2048
@@ -30,6 +34,24 @@ def metadata_of(data: memoryview, *, bulk_url: str) -> dict[str, Any]:
             found["7FE00010"] = {"vr": parsed.pixel_vr or "OW", "BulkDataURI": bulk_url}
         found["00083002"] = {"vr": "UI", "Value": [parsed.transfer_syntax]}
         return found
+
+
+def file_of(data: memoryview, item: Stored) -> bytes:
+    """Return an instance as PS3.10 has a file: what came without preamble or meta information gets them."""
+    if bytes(data[128:132]) == b"DICM":
+        return bytes(data)
+    head = bytes(128) + b"DICM"
+    if bytes(data[:2]) != b"\x02\x00":
+        with contained():
+            parsed = parse(data)
+            meta = FileMetaDataset()
+            meta.MediaStorageSOPClassUID = UID(parsed.text("SOPClassUID"))
+            meta.MediaStorageSOPInstanceUID = UID(item.sop_instance_uid)
+            meta.TransferSyntaxUID = UID(parsed.transfer_syntax)
+            buffer = DicomBytesIO()
+            write_file_meta_info(buffer, meta)
+            head += buffer.getvalue()
+    return head + bytes(data)
 
 
 def frames_of(data: memoryview, numbers: list[int]) -> list[bytes]:
