@@ -35,7 +35,7 @@ from models.errors import DemurError
 from service.database import Database
 from service.errors import OverloadedError, RateError
 from service.ingest import workflow
-from service.ingest.dimse_limits import Allowance, guard
+from service.ingest.dimse_limits import Allowance, end, guard
 from service.ingest.gate import Gate
 from service.ingest.identify import Identity
 from service.ingest.schemas import FAILURE_REASONS
@@ -113,6 +113,7 @@ class Receiver:
         """Begin to listen and return the port; OSError if it is taken."""
         handlers = [
             (evt.EVT_CONN_OPEN, lambda event: guard(event.assoc, self._allowance)),
+            (evt.EVT_CONN_CLOSE, lambda event: end(event.assoc)),
             (evt.EVT_DIMSE_RECV, lambda event: self._allowance.end_message(event.assoc)),
             (evt.EVT_DIMSE_SENT, lambda event: self._allowance.answer_message(event.assoc)),
             (evt.EVT_C_STORE, self._store),

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from queue import Queue
 from typing import cast
 
 from pynetdicom.association import Association
@@ -90,7 +91,7 @@ class Allowance:
 
 
 def guard(association: Association, allowance: Allowance) -> None:
-    """Let an association read only what is allowed, and each PDU only for so long."""
+    """Let an association read only what is allowed, and each PDU only for so long; see that its socket is closed."""
     transport = cast("AssociationSocket", association.dul.socket)
     connection = cast("socket.socket", transport.socket)
     allowance.begin_connection(association)
@@ -115,7 +116,16 @@ def guard(association: Association, allowance: Allowance) -> None:
             raise
         return data
 
-    transport.recv = receive
+    def close() -> None:
+        shut()
+        connection.close()  # pynetdicom leaves it open where shutting it down fails
+
+    shut, transport.close, transport.recv = transport.close, close, receive
+
+
+def end(association: Association) -> None:
+    """Let an association whose connection has ended wait no longer for a request that cannot come."""
+    cast("Queue[object]", association.dul.to_user_queue).put(None)
 
 
 def _check_time(deadline: float) -> None:

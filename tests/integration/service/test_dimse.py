@@ -25,6 +25,9 @@ from service.sites.store import find
 from service.storage.workflow import Folder, Spool
 from tests.service_support import make_dicom, wait_until
 
+# Where shutting a socket down fails, pynetdicom, as client too, leaves its closing to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")
+
 CR = "1.2.840.10008.5.1.4.1.1.1"
 
 
@@ -234,9 +237,7 @@ def test_a_pdu_that_claims_four_gigabytes_ends_its_connection(front: Callable[..
     listening = front(message_bytes=100_000)
     with socket.create_connection(("127.0.0.1", listening.port), timeout=30) as peer:
         peer.sendall(struct.pack(">BBI", 1, 0, 0xFFFFFFFF))
-        with pytest.raises(OSError):  # noqa: PT011, SIM117 - reset or broken pipe, by the moment
-            for _ in range(10_000):
-                peer.sendall(bytes(10_000))
+        assert _is_cut_off(peer, bytes(10_000))
     assert listening.store(make_dicom()).Status == 0
 
 
@@ -244,10 +245,7 @@ def test_a_peer_that_trickles_is_cut_off(front: Callable[..., Front]) -> None:
     listening = front(pdu_s=0.3)
     with socket.create_connection(("127.0.0.1", listening.port), timeout=30) as peer:
         peer.sendall(struct.pack(">BBI", 1, 0, 1000))
-        with pytest.raises(OSError):  # noqa: PT011
-            while True:
-                peer.sendall(b"\0")
-                threading.Event().wait(0.05)
+        assert _is_cut_off(peer, b"\0", pause_s=0.05)
 
 
 def test_too_many_connections_are_cut_off_and_leave_room_when_they_end(front: Callable[..., Front]) -> None:
@@ -314,7 +312,7 @@ def test_the_meta_information_has_the_negotiated_syntax_and_the_uids_of_the_requ
     request = Dataset()
     request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = CR, "1.2.3"
     head = dimse._head(request, str(ExplicitVRLittleEndian))  # pyright: ignore[reportArgumentType]
-    meta = pydicom.filereader.read_file_meta_info(io.BytesIO(head))
+    meta = pydicom.dcmread(io.BytesIO(head)).file_meta
     assert (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID) == (CR, "1.2.3")
     assert (meta.TransferSyntaxUID, meta.FileMetaInformationVersion) == (ExplicitVRLittleEndian, b"\0\1")
     assert len(head) == 144 + meta.FileMetaInformationGroupLength
@@ -326,6 +324,17 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_cut_off(peer: socket.socket, data: bytes, pause_s: float = 0.0) -> bool:
+    """Send the same again and again, as far as it is taken."""
+    for _ in range(900):
+        try:
+            peer.sendall(data)
+        except OSError:
+            return True
+        threading.Event().wait(pause_s)
+    return False
 
 
 def _store_raw(listening: Front, dataset: Dataset, **others: str) -> Dataset:
