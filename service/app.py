@@ -96,6 +96,10 @@ def create_app(
 
 def open_storage(settings: Settings) -> Storage:
     """Return the place for files that the settings name."""
+    if settings.storage.startswith("s3://"):
+        from service.storage.bucket import Bucket
+
+        return Bucket.open(settings)
     return Folder(Path(settings.storage), reserve_bytes=settings.reserve_bytes)
 
 

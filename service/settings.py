@@ -13,6 +13,11 @@ class Settings(BaseSettings):
 
     database: str = Field("sqlite:///demur-data/demur.sqlite", description="SQLAlchemy URL: SQLite or PostgreSQL")
     storage: str = Field("demur-data/files", description="folder of the stored files, or s3://bucket/prefix")
+    storage_endpoint: str | None = Field(None, description="URL of an S3-compatible store; AWS if not given")
+    storage_region: str = Field("us-east-1", description="region of the bucket")
+    storage_access_key: str | None = Field(None, description="access key; if not given, as botocore finds one")
+    storage_secret_key: SecretStr | None = Field(None, description="secret key of the access key")
+    storage_spool: Path = Field(Path("demur-data/spool"), description="folder of what is on its way into a bucket")
     bundle: Path | None = Field(None, description="the release to decide with; without one everything is IDK")
     trust: Path | None = Field(None, description="text file of the public keys whose releases are opened")
     host: str = Field("127.0.0.1", description="address to listen on")
