@@ -2,7 +2,7 @@
 
 Invariants:
 
-- What ``keep`` returned from the store has acknowledged, and it has checked the SHA-256 itself.
+- What ``keep`` returned from the store has acknowledged; it is given the SHA-256 to check what it got.
 - The same rules as of a folder hold: an object's name is made of a digest of our own and of nothing that a sender wrote.
 - Nothing in the bucket is changed, and nothing listed.
 """
