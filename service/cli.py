@@ -263,6 +263,88 @@ def verify_ledger(database: DatabaseUrl = None, as_json: AsJson = False) -> None
         raise typer.Exit(3)
 
 
+@app.command()
+def replay(
+    bundle: BundleFolder = None,
+    trust: TrustFile = None,
+    database: DatabaseUrl = None,
+    storage: StorageFolder = None,
+    tolerance: Annotated[
+        float, typer.Option(help="How far scores may differ; 0 on the machine that decided.", min=0.0)
+    ] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Make every decision on the ledger again from the stored bytes, and name each difference.
+
+    Decisions of another release than the one given are skipped and counted.
+
+    Example: demur replay --database sqlite:///demur.sqlite --storage files/ --bundle bundle/ --trust trusted.txt
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from service.app import open_storage
+    from service.audit.replaying import decisions, replay_all
+
+    settings = _settings(bundle=bundle, trust=trust, database=database, storage=storage)
+    found = decisions(_open(settings))
+    work = replay_all(found, open_storage(settings), bundle=settings.bundle, trust=settings.trust, tolerance=tolerance)
+    console = Console(stderr=True)
+    replayed = list(track(work, "replaying", total=len(found), console=console, disable=not console.is_terminal))
+    different = [item for item in replayed if item.differences]
+    skipped = sum(bool(item.skipped) for item in replayed)
+    counts = {"decisions": len(replayed), "same": len(replayed) - len(different) - skipped, "skipped": skipped}
+    if as_json:
+        rows = [
+            {
+                "sequence": item.sequence,
+                "study": item.study_id,
+                "differences": {each.name: [each.recorded, each.replayed] for each in item.differences},
+            }
+            for item in different
+        ]
+        typer.echo(json.dumps({**counts, "different": rows}))
+    else:
+        for item in different:
+            for each in item.differences:
+                typer.echo(f"entry {item.sequence}: {each.name} was {each.recorded} and is {each.replayed}")
+        typer.echo(
+            f"{counts['same']} of {len(replayed)} decisions are the same, {skipped} skipped, {len(different)} differ."
+        )
+    if different:
+        raise typer.Exit(3)
+
+
+@app.command()
+def doctor(
+    bundle: BundleFolder = None,
+    trust: TrustFile = None,
+    database: DatabaseUrl = None,
+    storage: StorageFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check database, storage, bundle, clock and port; say what is wrong and what to do.
+
+    Example: demur doctor --database sqlite:///demur.sqlite --storage files/
+    """
+    from service.doctor import examine
+
+    findings = list(examine(_settings(bundle=bundle, trust=trust, database=database, storage=storage)))
+    if as_json:
+        rows = [
+            {"check": item.check, "good": item.is_good, "found": item.found, "advice": item.advice or None}
+            for item in findings
+        ]
+        typer.echo(json.dumps({"findings": rows}))
+    else:
+        for item in findings:
+            typer.echo(f"{'ok ' if item.is_good else 'BAD'}  {item.check:10} {item.found}")
+            if item.advice:
+                typer.echo(f"     {'':10} → {item.advice}")
+    if not all(item.is_good for item in findings):
+        raise typer.Exit(1)
+
+
 def _settings(**given: object) -> "Settings":
     from pydantic import ValidationError
 

@@ -10,6 +10,7 @@ from service.tables import ledger
 
 #: Any constant: the name of the lock that puts appends of several processes in a row on PostgreSQL.
 _APPEND_LOCK = 0x6C6564676572
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +55,15 @@ def add(connection: Connection, entry: Entry) -> None:
     )
 
 
-def entries(connection: Connection, *, kind: str | None = None, study_id: str | None = None) -> Iterator[Entry]:
-    """Yield entries in order."""
-    query = select(ledger).order_by(ledger.c.sequence)
+def entries(connection: Connection, *, kind: str | None = None) -> Iterator[Entry]:
+    """Yield entries in order, a page at a time."""
+    query = select(ledger).order_by(ledger.c.sequence).limit(_PAGE)
     if kind is not None:
         query = query.where(ledger.c.kind == kind)
-    if study_id is not None:
-        query = query.where(ledger.c.study_id == study_id)
-    for row in connection.execution_options(yield_per=1000).execute(query):
-        yield _entry(row)
+    after = -1
+    while page := connection.execute(query.where(ledger.c.sequence > after)).all():
+        yield from map(_entry, page)
+        after = page[-1].sequence
 
 
 def _entry(row: Row[tuple[object, ...]]) -> Entry:
