@@ -35,11 +35,12 @@ VERBS: dict[str, str] = {
 class FrontDoor(TyperGroup):
     """A group that imports the package of a verb when the verb is asked for."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    # The context's exact type is private to typer.
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # noqa: ARG002  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the verbs in the order of a study's way."""
         return list(VERBS)
 
-    def get_command(self, ctx: typer.Context, cmd_name: str):
+    def get_command(self, ctx: typer.Context, cmd_name: str):  # pyright: ignore[reportIncompatibleMethodOverride]
         """Import the verb's package and return its command, or None for no such verb."""
         if cmd_name not in VERBS:
             return None

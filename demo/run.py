@@ -126,7 +126,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--once", action="store_true", help="end after the table instead of staying up")
     parser.add_argument("--studies", type=int, default=48, help="phantom films to post (default %(default)s)")
-    parser.add_argument("--port", type=int, default=8480, help="port to listen on (default %(default)s, else a free one)")
+    parser.add_argument(
+        "--port", type=int, default=8480, help="port to listen on (default %(default)s, else a free one)"
+    )
     options = parser.parse_args()
     console.print("The demonstration release verifies itself before it serves:", highlight=False)
     console.print(demur("verify", RELEASE, "--trust", TRUSTED_KEYS), highlight=False)

@@ -18,11 +18,11 @@ COMMAND = re.compile(r"(?:^ {4}|^\$ |^\s*# \w+:\s+|`|^)demur ([a-z][^`\n]*(?:\\\
 
 
 def commands() -> list[tuple[str, str]]:
-    found = []
-    for page in PAGES:
-        for match in COMMAND.finditer(page.read_text()):
-            found.append((page.name, match[1].replace("\\\n", " ").split("#")[0].strip()))
-    return found
+    return [
+        (page.name, match[1].replace("\\\n", " ").split("#")[0].strip())
+        for page in PAGES
+        for match in COMMAND.finditer(page.read_text())
+    ]
 
 
 def resolve(words: list[str]) -> tuple[object, list[str]]:
@@ -54,7 +54,9 @@ def test_every_command_on_a_page_exists_with_its_options(page: str, command: str
     for word in rest:
         option = re.match(r"\[?(--[a-z-]+)", word)
         if option:
-            assert option[1] in known | {"--help"}, f"{page} shows {option[1]} for demur {first}, which has no such option"
+            assert option[1] in known | {"--help"}, (
+                f"{page} shows {option[1]} for demur {first}, which has no such option"
+            )
 
 
 def test_every_verb_of_the_front_door_exists() -> None:

@@ -72,9 +72,7 @@ def test_a_deliberate_violation_fails_the_contracts(tmp_path: Path, place: str, 
         file.write(f"\n{line}  # noqa\n")
     lint = Path(sys.executable).with_name("lint-imports")
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    result = subprocess.run(
-        [lint, "--no-cache"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([lint, "--no-cache"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert result.returncode == 1, result.stdout + result.stderr
     assert place.removesuffix(".py").replace("/", ".") in result.stdout
 
@@ -87,8 +85,6 @@ def test_a_new_module_without_a_place_fails_the_contracts(tmp_path: Path) -> Non
     (tmp_path / "deploy" / "newcomer.py").write_text('"""A module whose place nobody named."""\n')
     lint = Path(sys.executable).with_name("lint-imports")
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    result = subprocess.run(
-        [lint, "--no-cache"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([lint, "--no-cache"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert result.returncode == 1, result.stdout + result.stderr
     assert "newcomer" in result.stdout
