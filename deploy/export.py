@@ -120,6 +120,13 @@ def export_run(
     chosen = np.random.default_rng(card.experiment.seed).permutation(len(fit.truth.abnormal))[:STRANGENESS_FILMS]
     on_progress("fitting strangeness", 0, 2)
     ensemble.fit_strangeness(batches_of(fit.films, np.sort(chosen), _BATCH), SHRINKAGE)
+    healthy = np.flatnonzero(~tune.truth.abnormal)
+    if not len(healthy):
+        raise DataError("the tune split has no healthy film; the rule cannot be chosen")
+    ensemble.set_units(
+        batches_of(tune.films, healthy, _BATCH),
+        lambda distance: strangeness_limit(distance.double().numpy(), tune.truth.site[healthy]),
+    )
     on_progress("choosing the rule", 1, 2)
     out.mkdir(parents=True, exist_ok=True)
     spec = card.experiment.input_spec
@@ -163,10 +170,7 @@ def choose_rule(logits: NDArray[np.float64], strangeness: NDArray[np.float64], t
     if not healthy.any():
         raise DataError("the tune split has no healthy film; the rule cannot be chosen")
     low, centre, high = np.percentile(logits[healthy], (16, 50, 84), axis=0)
-    limit = max(
-        float(np.quantile(strangeness[healthy & (truth.site == site)], NOT_STRANGE))
-        for site in np.unique(truth.site[healthy])
-    )
+    limit = strangeness_limit(strangeness[healthy], truth.site[healthy])
     best, rule = -np.inf, None
     for weight in DISAGREEMENT_WEIGHTS:
         tried = ScoreRule(
@@ -181,6 +185,11 @@ def choose_rule(logits: NDArray[np.float64], strangeness: NDArray[np.float64], t
             best, rule = quality, tried
     assert rule is not None
     return rule, float(best)
+
+
+def strangeness_limit(strangeness: NDArray[np.float64], site: NDArray[np.int64]) -> float:
+    """Return what at least ``NOT_STRANGE`` of the healthy films of every site do not exceed."""
+    return max(float(np.quantile(strangeness[site == one], NOT_STRANGE)) for one in np.unique(site))
 
 
 def write_graph(ensemble: Ensemble, place: Path, rows: int, columns: int) -> None:

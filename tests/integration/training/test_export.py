@@ -1,21 +1,23 @@
 """A run becomes a candidate that the engine opens, whose graph says what torch says, and whose rule comes from tune films."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from deploy.candidate import Candidate
 from deploy.cli import app
-from deploy.export import NOT_STRANGE, choose_rule
+from deploy.export import NOT_STRANGE, choose_rule, write_graph
 from deploy.parity import TOLERANCE, check_parity
 from deploy.runtime import Engine, Image
-from models.ensemble import Ensemble
+from models.ensemble import GLANCE, Ensemble, glance
 from models.errors import DataError
 from models.networks import Network, NetworkSpec
-from models.scoring import score_image
+from models.scoring import ScoreRule, is_strange, score_image
 from models.studies import StudyTable
 from models.vocabulary import Label
 from training.config import Experiment
@@ -132,14 +134,91 @@ def test_a_tune_split_without_healthy_films_is_told() -> None:
         choose_rule(np.zeros((3, 2)), np.zeros(3), truth([True] * 3, [0, 0, 1]))
 
 
-def test_strangeness_grows_with_the_distance_from_the_training_films() -> None:
+@pytest.fixture(scope="module")
+def fitted() -> tuple[Ensemble, torch.Tensor]:
+    """Return an untrained ensemble, fitted on films that are bright at the top, with others of their kind."""
     torch.manual_seed(2)
-    ensemble = Ensemble([Network(NetworkSpec(backbone="test_resnet"))]).eval()
-    films = torch.randn(64, 1, 64, 64)
-    ensemble.fit_strangeness([films[:32], films[32:]], 0.1)
+    ensemble = Ensemble([Network(NetworkSpec(backbone="test_resnet")) for _ in range(2)]).eval()
+    films = 0.2 * torch.randn(192, 1, 64, 64) + torch.linspace(1, -1, 64).view(1, 1, -1, 1)
+    ensemble.fit_strangeness([films[:64], films[64:128]], 0.1)
+    ensemble.set_units([films[128:]], lambda distance: float(distance.max()))
+    return ensemble, films[128:]
+
+
+def strangeness_of(ensemble: Ensemble, films: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        usual, odd = ensemble(films)[1], ensemble(torch.full((4, 1, 64, 64), 5.0))[1]
-    assert usual.mean() == pytest.approx(1.0, abs=0.3)
-    assert odd.min() > usual.max()
+        return ensemble(films)[1]
+
+
+def test_the_unit_of_strangeness_is_that_of_films_which_were_not_fitted_on(
+    fitted: tuple[Ensemble, torch.Tensor],
+) -> None:
+    ensemble, others = fitted
+    assert strangeness_of(ensemble, others).max() == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda films: -films,
+        lambda films: films.flip(2),
+        lambda films: films.rot90(1, (2, 3)),
+        torch.zeros_like,
+        lambda films: torch.full_like(films, 5.0),
+        lambda films: 5 * torch.randn_like(films),
+    ],
+    ids=["polarity", "upside down", "turned", "black", "white", "noise"],
+)
+def test_a_wrong_film_is_stranger_than_any_of_the_right_kind(
+    wrong: Callable[[torch.Tensor], torch.Tensor], fitted: tuple[Ensemble, torch.Tensor]
+) -> None:
+    ensemble, others = fitted
+    assert strangeness_of(ensemble, wrong(others)).min() > 1.5
+
+
+def test_either_distance_alone_makes_a_film_strange(fitted: tuple[Ensemble, torch.Tensor]) -> None:
+    ensemble, others = fitted
+    kept = ensemble.get_buffer("units").clone()
+    for blind in (0, 1):
+        units = kept.clone()
+        units[blind] = 1e9
+        ensemble.get_buffer("units").copy_(units)
+        seen = strangeness_of(ensemble, 3 - others).min()
+        ensemble.get_buffer("units").copy_(kept)
+        assert seen > 1.5
+
+
+def test_a_film_that_is_not_finite_is_strange(fitted: tuple[Ensemble, torch.Tensor], tmp_path: Path) -> None:
+    ensemble, others = fitted
+    write_graph(ensemble, tmp_path / "graph.onnx", 64, 64)
+    films = others[:2].clone()
+    films[0, 0, 3, 3], films[1] = torch.nan, 1e30
+    session = onnxruntime.InferenceSession((tmp_path / "graph.onnx").read_bytes(), providers=["CPUExecutionProvider"])
+    rule = ScoreRule(centre=(0.0, 0.0), scale=(1.0, 1.0), disagreement_weight=0.0, strangeness_limit=1.0)
+    for found in (strangeness_of(ensemble, films).tolist(), session.run(["strangeness"], {"image": films.numpy()})[0]):
+        assert all(is_strange(float(one), rule) for one in found)
+
+
+def test_the_graph_says_what_torch_says_of_wrong_films_too(
+    fitted: tuple[Ensemble, torch.Tensor], tmp_path: Path
+) -> None:
+    ensemble, others = fitted
+    write_graph(ensemble, tmp_path / "graph.onnx", 64, 64)
+    wrong = torch.cat([others[:2], -others[:2], others[:2].flip(2), torch.zeros(1, 1, 64, 64)]).numpy()
+    found = check_parity(ensemble, tmp_path / "graph.onnx", wrong)
+    assert 0 < found.strangeness <= TOLERANCE
+
+
+def test_the_glance_sees_means_of_cells() -> None:
+    film = torch.zeros(1, 1, 64, 64)
+    film[0, 0, :4, 4:8] = 1.0
+    cells = glance(film)
+    assert cells.shape == (1, GLANCE**2)
+    assert cells[0, 1] == 1
+    assert cells.sum() == 1
+
+
+def test_strangeness_needs_films() -> None:
+    ensemble = Ensemble([Network(NetworkSpec(backbone="test_resnet"))]).eval()
     with pytest.raises(ValueError, match="no films"):
         ensemble.fit_strangeness([], 0.1)
