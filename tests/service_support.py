@@ -89,13 +89,14 @@ class Process:
     storage: Path
     environment: dict[str, str] = field(default_factory=dict)
     reader_token: str = "reader-token-of-a-test"
+    log_name: str = "serve.log"
     url: str = ""
     _process: subprocess.Popen[str] | None = None
 
     def start(self, *arguments: str, port: int = 0) -> "Process":
         """Start and wait until it listens."""
         command = [*DEMUR, "serve", "--json", "--database", self.database, "--storage", str(self.storage)]
-        self._log = (self.storage.parent / "serve.log").open("ab")
+        self._log = (self.storage.parent / self.log_name).open("ab")
         self._process = subprocess.Popen(
             [*command, "--port", str(port), *arguments],
             stdout=subprocess.PIPE,
@@ -113,7 +114,7 @@ class Process:
 
     def log(self) -> str:
         """Return what it has logged."""
-        return (self.storage.parent / "serve.log").read_text()
+        return (self.storage.parent / self.log_name).read_text()
 
     def kill(self) -> None:
         """Kill it as a power cut would."""
