@@ -15,7 +15,8 @@ from python_multipart.multipart import MultipartParser
 from service.errors import MediaTypeError, RequestError, TooLargeError
 
 _PREAMBLE_MAX = 64 << 10
-_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")
+#: RFC 2046 allows 70 characters; Orthanc sends 73.
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,200}")
 
 
 class Sink(Protocol):
