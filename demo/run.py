@@ -92,7 +92,7 @@ def post_phantoms(service: Service, tokens: dict[str, str], folder: Path, studie
     chosen = [argument for name in tokens for argument in ("--site", name)]
     # Another seed than those of training, tuning and calibration: these patients are new.
     demur("phantoms", "--out", folder, *chosen, "--studies", str(studies), "--prevalence", "0.4", "--seed", "2026",
-          "--size", "512", "--json")  # fmt: skip
+          "--json")  # fmt: skip
     given = [argument for name, token in tokens.items() for argument in ("--token", f"{name}={token}")]
     done = subprocess.run([*DEMUR, "send", str(folder / "studies.csv"), "--url", service.url, *given], check=False)
     if done.returncode != 0:
