@@ -16,7 +16,6 @@ import pytest
 
 from tests.service_support import DEMUR, ROOT, Process, make_dicom, wait_until
 
-
 # One of the real films has a UID that begins with 999; pydicom says so wherever it is read.
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 
