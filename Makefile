@@ -44,6 +44,26 @@ contracts: .venv/dev.stamp  ## Check who imports whom
 validity: .venv/dev.stamp  ## Test the guarantee itself at full size (about ten minutes)
 	$(BIN)/python -m pytest tests/validity $(ARGS)
 
+# Every seed is another set of patients. Terms and groups are fixed here, before any score is seen. Phantoms do not drift, so the
+# certificate holds for ten years. The private key is deleted: nobody can sign another release with it.
+demo-release: .venv/dev.stamp  ## Remake the demonstration release from nothing (two to three hours on two cores)
+	$(BIN)/demur phantoms --out runs/reference --sites 8 --studies 30000 --prevalence 0.5 --balanced --seed 7
+	$(BIN)/demur phantoms --out runs/calibration --sites 8 --studies 16400 --prevalence 0.926 --balanced --seed 8 --split calibration
+	$(BIN)/demur phantoms --out runs/test --sites 8 --studies 3000 --prevalence 0.6667 --balanced --seed 31 --split test
+	$(BIN)/demur phantoms --out runs/unseen --site site-09 --site site-10 --site site-11 --site site-12 --studies 2800 --prevalence 0.572 --balanced --seed 9 --split test
+	$(BIN)/demur train --studies runs/reference/studies.csv --config training/configs/phantoms.toml --out runs/ensemble
+	rm -rf runs/candidate demo/release
+	$(BIN)/demur export runs/ensemble --studies runs/reference/studies.csv --out runs/candidate
+	$(BIN)/demur score runs/candidate --studies runs/calibration/studies.csv --split calibration --out runs/calibration.parquet
+	$(BIN)/demur score runs/candidate --studies runs/test/studies.csv --split test --out runs/test.parquet
+	$(BIN)/demur score runs/candidate --studies runs/unseen/studies.csv --split test --out runs/unseen.parquet
+	$(BIN)/demur certify --scores runs/calibration.parquet --alpha 0.0005 --delta 0.05 --max-prevalence 0.1 --min-healthy-acceptance 0.5 --reference "phantoms: truth by construction" --valid-days 3650 --out runs/certificate.json > /dev/null
+	$(BIN)/demur key new --out runs/demo.key > demo/trusted_keys.txt
+	$(BIN)/demur release runs/candidate runs/certificate.json --key runs/demo.key --out demo/release
+	rm runs/demo.key
+	$(BIN)/demur evaluate --scores runs/test.parquet --certificate runs/certificate.json
+	$(BIN)/demur evaluate --scores runs/unseen.parquet --certificate runs/certificate.json
+
 docs: .venv/dev.stamp  ## Remake the pages and pictures that are made from the code
 	$(BIN)/python docs/make_settings.py > docs/settings.md
 	$(BIN)/demur phantoms --out docs/phantoms --contact-sheet
