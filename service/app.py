@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import metrics, problems, schema
 from service.access.routes import Auditor
 from service.access.workflow import digest_of, new_secret
+from service.audit.routes import router as audit_router
 from service.database import Database
 from service.ingest.gate import Gate
 from service.ingest.routes import router as ingest_router
@@ -24,10 +25,12 @@ from service.retrieve.workflow import Renderer
 from service.runtime import Runtime
 from service.settings import Settings
 from service.storage.workflow import Folder, Storage
+from service.triage import store as triage_store
 from service.triage.decider import Decider
 from service.triage.judge import Judge
 from service.triage.routes import router as triage_router
 from service.web.routes import router as web_router
+from service.worklist import store as worklist_store
 from service.worklist.routes import router as worklist_router
 
 logger = logging.getLogger(__name__)
@@ -84,6 +87,7 @@ def create_app(
     app.state.reader_token_digest = digest_of(reader_token or new_secret())
     app.state.gate = Gate(at_once=settings.requests_max, per_minute=settings.site_requests_per_minute)
     problems.install(app)
+    app.include_router(audit_router)
     app.include_router(ingest_router)
     app.include_router(retrieve_router)
     app.include_router(triage_router)
@@ -165,7 +169,21 @@ def _add_health(app: FastAPI) -> None:
     @app.get("/metrics", tags=["operation"], include_in_schema=False)
     def metrics_page(_principal: Auditor) -> Response:
         """Give the counters to Prometheus, which presents an auditor's token: they tell what each site sends."""
+        _look_up(app.state.runtime)
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+def _look_up(runtime: Runtime) -> None:
+    """Set the gauges to what stands in the database."""
+    with runtime.database.reading() as connection:
+        items, studies = worklist_store.counts(connection), triage_store.counts(connection)
+    for gauge in (metrics.WORKITEMS, metrics.OLDEST, metrics.UNDECIDED):
+        gauge.clear()
+    for site, state, count, oldest in items:
+        metrics.WORKITEMS.labels(site, state).set(count)
+        metrics.OLDEST.labels(site, state).set((runtime.clock() - oldest).total_seconds())
+    for state, count in studies:
+        metrics.UNDECIDED.labels(state).set(count)
 
 
 def _write_once(decider: Decider) -> None:

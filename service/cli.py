@@ -213,6 +213,32 @@ def replace_site_token(
     )
 
 
+@site_app.command("grant")
+def grant_access(
+    name: Annotated[str, typer.Argument(help="The person or the monitor, as the ledger will name them.")],
+    role: Annotated[str, typer.Option(help="reader, auditor or admin.", show_default=False)],
+    days: Annotated[float, typer.Option(help="How long the token works.", min=0.0)] = 90.0,
+    database: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a person or a monitor a token for every site, in one role.
+
+    A reader works through the worklist, an auditor (Prometheus too) sees decisions and counts.
+
+    Example: demur site grant rita --role reader --days 90
+    """
+    from service.access.workflow import Role, grant
+
+    if role not in set(Role):
+        raise DataError(f"there is no role {role!r}; give reader, auditor or admin")
+    with _open(_settings(database=database)).writing() as connection:
+        token = grant(connection, name=name, role=Role(role), now=_now(), lifetime=timedelta(days=days))
+    if as_json:
+        typer.echo(json.dumps({"name": name, "role": role, "token": token}))
+    else:
+        typer.echo(f"The token of {name}, {role}, shown only now:\n{token}")
+
+
 @app.command()
 def send(
     studies: Annotated[Path, typer.Argument(help="The study table; its images must be DICOM.", show_default=False)],

@@ -1,6 +1,6 @@
-"""What is counted, under the field's names; a scrape adds the worklist's depth from the database."""
+"""What is counted, under the field's names. What stands in the database is looked up when it is scraped."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -9,3 +9,7 @@ INSTANCES = Counter("demur_instances_total", "Instances received.", ["site", "ou
 DECODED = Counter("demur_decoded_total", "Images decoded.", ["transfer_syntax", "decoder"])
 STAGES = Histogram("demur_stage_seconds", "Time of a stage of a study.", ["stage"], buckets=_BUCKETS)
 REQUESTS = Histogram("demur_request_seconds", "Time of a request.", ["route", "status"], buckets=_BUCKETS)
+
+WORKITEMS = Gauge("demur_workitems", "Open workitems.", ["site", "state"])
+OLDEST = Gauge("demur_oldest_workitem_seconds", "Age of the oldest open workitem.", ["site", "state"])
+UNDECIDED = Gauge("demur_undecided_studies", "Studies not decided yet.", ["state"])

@@ -70,6 +70,21 @@ sessions = Table(
     Column("expires_at", Moment, nullable=False),
 )
 
+#: Who saw which study, and when.
+access_events = Table(
+    "access_events",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("who", String(64), nullable=False),
+    Column("role", String(64), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("site_id", _ID, nullable=False),
+    Column("study_id", _ID, nullable=False),
+)
+Index("ix_access_events_at", access_events.c.at, access_events.c.id)
+Index("ix_access_events_study", access_events.c.study_id, access_events.c.at)
+
 #: waiting: to be decided when due. deciding: an attempt is under way. decided: has a decision.
 studies = Table(
     "studies",

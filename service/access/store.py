@@ -1,11 +1,25 @@
-"""Tokens and sign-ins in SQL."""
+"""Tokens, sign-ins, and who saw what, in SQL."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
-from service.tables import sessions, tokens
+from service.tables import access_events, sessions, tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenEvent:
+    """Somebody saw a study."""
+
+    id: str
+    at: datetime
+    who: str
+    role: str
+    action: str
+    site_id: str
+    study_id: str
 
 
 def add_token(
@@ -64,3 +78,32 @@ def delete_session(connection: Connection, digest: str) -> None:
 def forget_sessions(connection: Connection, now: datetime) -> None:
     """Forget sign-ins that have ended."""
     connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
+
+
+def add_event(
+    connection: Connection,
+    *,
+    event_id: str,
+    at: datetime,
+    who: str,
+    role: str,
+    action: str,
+    site_id: str,
+    study_id: str,
+) -> None:
+    """Keep that somebody saw a study."""
+    connection.execute(
+        insert(access_events).values(
+            id=event_id, at=at, who=who, role=role, action=action, site_id=site_id, study_id=study_id
+        )
+    )
+
+
+def events(connection: Connection, *, study_id: str | None, since: datetime | None, limit: int) -> list[SeenEvent]:
+    """Return who saw what, newest first."""
+    query = select(access_events).order_by(access_events.c.at.desc(), access_events.c.id).limit(limit)
+    if study_id is not None:
+        query = query.where(access_events.c.study_id == study_id)
+    if since is not None:
+        query = query.where(access_events.c.at >= since)
+    return [SeenEvent(**row._asdict()) for row in connection.execute(query)]

@@ -14,11 +14,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from uuid import uuid4
 
 from sqlalchemy import Connection
 
 from service.access import store
 from service.errors import ForbiddenError, UnauthenticatedError
+from service.ledger.workflow import Kind, append
 
 TOKEN_BYTES = 32
 #: The name on the ledger of whoever uses the service's own local token.
@@ -88,6 +90,16 @@ def issue_token(
     return secret
 
 
+def grant(connection: Connection, *, name: str, role: Role, now: datetime, lifetime: timedelta) -> str:
+    """Return a token for a person or a monitor, who may then see every site in that role."""
+    if role is Role.SENDER:
+        raise ForbiddenError("a sender belongs to a site; demur site add NAME gives it its token")
+    token = issue_token(connection, name=name, role=role, site_id=None, now=now, lifetime=lifetime)
+    body = {"change": "access", "name": name, "role": role, "days": lifetime / timedelta(days=1)}
+    append(connection, Kind.SITE, body, at=now)
+    return token
+
+
 def rotate_tokens(connection: Connection, *, site_id: str, now: datetime, grace: timedelta) -> None:
     """Let the tokens that a site has now expire after a time of grace."""
     store.expire_tokens(connection, site_id=site_id, expires_at=now + grace)
@@ -121,6 +133,23 @@ def sign_in(connection: Connection, *, name: str, roles: Iterable[Role], now: da
 def sign_out(connection: Connection, cookie: str) -> None:
     """End a session."""
     store.delete_session(connection, digest_of(cookie))
+
+
+def saw(
+    connection: Connection, principal: Principal, *, studies: Iterable[tuple[str, str]], action: str, now: datetime
+) -> None:
+    """Keep that somebody saw studies, each given by its id and its site's."""
+    for study_id, site_id in sorted(set(studies)):
+        store.add_event(
+            connection,
+            event_id=uuid4().hex,
+            at=now,
+            who=principal.name,
+            role=" ".join(sorted(principal.roles)),
+            action=action,
+            site_id=site_id,
+            study_id=study_id,
+        )
 
 
 def secret_in(authorization: str) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection
 
 from models.errors import InputError
 from service.access.routes import Viewer
-from service.access.workflow import Principal
+from service.access.workflow import Principal, saw
 from service.errors import MissingError, NotAcceptableError, RequestError
 from service.retrieve import store
 from service.retrieve.schemas import conditions_of, dataset_of
@@ -133,6 +133,9 @@ def _stored(request: Request, principal: Principal, runtime: Runtime) -> list[St
         found = store.stored(connection, _path_of(request, principal))
     if not found:
         raise MissingError("there is no such instance")
+    with runtime.database.writing() as connection:
+        studies = {(item.study_id, item.site_id) for item in found}
+        saw(connection, principal, studies=studies, action="retrieved", now=runtime.clock())
     return found
 
 

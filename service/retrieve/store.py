@@ -24,6 +24,7 @@ class Stored:
     """An instance and where it lies."""
 
     study_id: str
+    site_id: str
     digest: str
     transfer_syntax_uid: str
     study_instance_uid: str
@@ -125,6 +126,7 @@ def stored(connection: Connection, path: Path) -> list[Stored]:
     """Return where the instances lie that a path names."""
     columns = (
         instances.c.study_id,
+        instances.c.site_id,
         instances.c.digest,
         instances.c.transfer_syntax_uid,
         studies.c.study_instance_uid,

@@ -154,8 +154,8 @@ def retire(connection: Connection, worker_id: str) -> None:
 
 
 def counts(connection: Connection) -> Sequence[Any]:
-    """Return state, number and oldest of the studies that are not decided."""
-    query = select(studies.c.state, func.count(), func.min(studies.c.received_at)).where(
+    """Return state and number of the studies that are not decided."""
+    query = select(studies.c.state, func.count()).where(
         or_(studies.c.state == "waiting", studies.c.state == "deciding")
     )
     return connection.execute(query.group_by(studies.c.state)).all()

@@ -210,11 +210,23 @@ def _settle(
         site_id=site.id,
         study_id=study.id,
     )
+    _count(evidence)
     metrics.DECISIONS.labels(site.name, ruling.decision, (*ruling.reasons, "")[0]).inc()
     logger.info("study decided", extra={"action": "study_decided", "study": study.id})
     decided = store.get(connection, study.id)
     assert decided is not None
     return decided
+
+
+def _count(evidence: Evidence) -> None:
+    """Count where a study's time went, and what decoded its images."""
+    if evidence.assessment is None:
+        return
+    timings = evidence.assessment.timings
+    for stage, seconds in (("decode", timings.decode_s), ("wait", timings.wait_s), ("infer", timings.infer_s)):
+        metrics.STAGES.labels(stage).observe(seconds)
+    for image, decoder in zip(evidence.images, evidence.assessment.decoders, strict=False):
+        metrics.DECODED.labels(image.transfer_syntax_uid, decoder or "none").inc()
 
 
 def _draw(site: Site, ruling: Ruling, rng: random.Random) -> Draw:

@@ -23,7 +23,7 @@ from models.dicom import read_header
 from models.errors import DataError, InputError
 from models.vocabulary import Reason
 from service.access.routes import Reader
-from service.access.workflow import Principal
+from service.access.workflow import Principal, saw
 from service.errors import MissingError
 from service.runtime import Running, Runtime
 from service.storage.workflow import Storage
@@ -157,6 +157,9 @@ def case_page(
         score = store.score(connection, workitem.study_id) if demur and is_final else None
         undoable = store.undoable(connection, principal, now)
         replaced_by = store.open_case_of(connection, workitem.study_id)
+    with runtime.database.writing() as connection:
+        action = "looked at reasons" if demur else "looked at case"
+        saw(connection, principal, studies=[(workitem.study_id, workitem.site_id)], action=action, now=now)
     if demur:
         logger.info("reasons shown", extra={"action": "reasons_shown", "study": workitem.study_id})
     elif may_look:

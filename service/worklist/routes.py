@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from service.access.routes import Reader
-from service.access.workflow import Principal
+from service.access.workflow import Principal, saw
 from service.errors import RequestError, TooLargeError
 from service.runtime import Running, Runtime
 from service.worklist import feed, store, workflow
@@ -52,6 +52,9 @@ def get_workitem(uid: str, request: Request, principal: Reader, runtime: Running
     """Retrieve a workitem (section 11.5)."""
     with runtime.database.reading() as connection:
         workitem = workflow.find(connection, principal, uid=uid)
+    with runtime.database.writing() as connection:
+        seen = [(workitem.study_id, workitem.site_id)]
+        saw(connection, principal, studies=seen, action="looked at workitem", now=runtime.clock())
     return _json([dataset_of(workitem, root=_root(request))])
 
 

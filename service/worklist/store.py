@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
 
-from service.tables import sites, studies, workitems
+from service.tables import instances, sites, studies, workitems
 from service.worklist.states import State
 
 OPEN = (State.SCHEDULED, State.IN_PROGRESS)
@@ -149,6 +149,14 @@ def overdue_leases(connection: Connection, now: datetime) -> list[str]:
         workitems.c.state == "IN PROGRESS", workitems.c.lease_until < now, workitems.c.final_at.is_(None)
     )
     return list(connection.execute(query).scalars())
+
+
+def has_later_films(connection: Connection, workitem: Workitem) -> bool:
+    """Say whether a claimed workitem's study got films after the claim."""
+    query = select(instances.c.id).where(
+        instances.c.study_id == workitem.study_id, instances.c.received_at > workitem.claimed_at
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def due_results(connection: Connection, now: datetime) -> list[str]:

@@ -267,9 +267,11 @@ def amend(connection: Connection, principal: Principal, workitem_id: str, result
 
 
 def complete(connection: Connection, workitem: Workitem, *, now: datetime) -> None:
-    """Make a result final."""
+    """Make a result final; films that came after the claim were perhaps not seen, so the study goes back for them."""
     store.change(connection, workitem.id, state=State.COMPLETED, final_at=None, lease_until=None, changed_at=now)
     _record_state(connection, workitem, State.COMPLETED, by=workitem.reader or "", reason="", now=now)
+    if store.has_later_films(connection, workitem):
+        _replace(connection, workitem, now=now)
 
 
 def sweep(connection: Connection, *, now: datetime) -> int:

@@ -44,6 +44,19 @@ def upgrade() -> None:
 
 def _create_tables() -> None:
     op.create_table(
+        "access_events",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("at", Moment(), nullable=False),
+        sa.Column("who", sa.String(length=64), nullable=False),
+        sa.Column("role", sa.String(length=64), nullable=False),
+        sa.Column("action", sa.String(length=32), nullable=False),
+        sa.Column("site_id", sa.String(length=32), nullable=False),
+        sa.Column("study_id", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_access_events")),
+    )
+    op.create_index("ix_access_events_at", "access_events", ["at", "id"], unique=False)
+    op.create_index("ix_access_events_study", "access_events", ["study_id", "at"], unique=False)
+    op.create_table(
         "ledger",
         sa.Column(
             "sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
