@@ -9,15 +9,12 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from service.access.routes import COOKIE
-from service.access.workflow import Principal, Role, authenticate, digest_of, sign_in, sign_out
+from service.access.workflow import LOCAL_READER, Principal, Role, authenticate, digest_of, sign_in, sign_out
 from service.errors import ForbiddenError, UnauthenticatedError
 from service.runtime import Running, Runtime
 from service.web.pages import ASSETS, OURS, PageRoute, go, page
 
 logger = logging.getLogger(__name__)
-
-#: The name on the ledger of who signs in with the service's own local token.
-LOCAL_READER = "reader"
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
