@@ -32,7 +32,7 @@ from training.selection import merit
 from training.train import OnProgress, split_rows
 
 #: Films on which "like the training films" is fitted, at most.
-STRANGENESS_FILMS = 6000
+STRANGENESS_FILMS = 3000
 SHRINKAGE = 0.05
 #: Share of each site's healthy tune films that must not be strange.
 NOT_STRANGE = 0.985
@@ -115,7 +115,9 @@ def export_run(
     ]
     if not loaded:
         raise DataError(f"no member of {run} has finished an epoch yet; train first")
-    ensemble = Ensemble([network for network, _ in loaded]).eval()
+    # One thread: on a shared machine, threads of one operation wait for one another longer than they work.
+    torch.set_num_threads(1)
+    ensemble = Ensemble([network for network, _ in loaded]).eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     fit, tune, tune_rows = _splits(card, table, cache, hold_out, workers, on_progress)
     chosen = np.random.default_rng(card.experiment.seed).permutation(len(fit.truth.abnormal))[:STRANGENESS_FILMS]
     on_progress("fitting strangeness", 0, 2)
@@ -248,7 +250,9 @@ def _splits(
 
 def run_graph(graph: Path, split: Split) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the graph's logits (N, K) and strangeness (N,) of all films of a split."""
-    session = onnxruntime.InferenceSession(graph.read_bytes(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph.read_bytes(), options, providers=["CPUExecutionProvider"])
     every = np.arange(len(split.truth.abnormal))
     answers = [
         session.run(["logits", "strangeness"], {"image": batch.contiguous().numpy()})
