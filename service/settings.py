@@ -53,5 +53,8 @@ class Settings(BaseSettings):
         6000, gt=0, description="store requests of one site a minute; more are answered 429"
     )
     reserve_bytes: int = Field(512 << 20, ge=0, description="free space under which nothing more is taken in")
+    body_s: float = Field(
+        60.0, gt=0, description="how long a request's body may take, and a second more for each 64 KiB of it"
+    )
     drain_s: int = Field(30, gt=0, description="how long requests under way may take after SIGTERM")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")

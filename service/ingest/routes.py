@@ -27,6 +27,7 @@ from service.ingest.multipart import RelatedReader, boundary_of
 from service.ingest.schemas import status_of, store_response, warning_of
 from service.ingest.workflow import Outcome, Receipt
 from service.runtime import Running, Runtime
+from service.settings import Settings
 from service.sites.store import get as get_site
 from service.storage.workflow import Spool
 from service.triage import store as triage_store
@@ -38,6 +39,8 @@ from service.triage.store import Attempt, Study
 router = APIRouter()
 _UID = re.compile(r"[0-9.]{1,64}")
 _WAIT_STEP_S = 0.05
+#: Slower than any line between a hospital's machines.
+_BODY_BYTES_PER_S = 64 << 10
 
 
 @router.post("/dicom-web/studies", tags=["DICOMweb"], status_code=200)
@@ -134,18 +137,20 @@ async def _spooled(request: Request, runtime: Runtime, decider: Decider) -> Asyn
         def begin(content_type: str) -> "_Measured":
             if content_type.partition(";")[0].strip().lower() not in ("", "application/dicom"):
                 raise MediaTypeError("a part is not application/dicom")
+            if spools:
+                spools[-1].rest()
             spools.append(stack.enter_context(decider.storage.spool()))
             return _Measured(spools[-1], settings.instance_bytes_max)
 
         if _media_type(request) in ("application/dicom", "application/octet-stream"):
-            await _feed(request, begin("application/dicom").write, settings.request_bytes_max)
+            await _feed(request, begin("application/dicom").write, settings)
             if not spools[0].bytes:
                 raise RequestError("the body is empty")
         else:
             reader = RelatedReader(
                 boundary_of(request.headers.get("content-type", "")), begin, parts_max=settings.request_parts_max
             )
-            await _feed(request, reader.write, settings.request_bytes_max)
+            await _feed(request, reader.write, settings)
             reader.finish()
             if not spools:
                 raise RequestError("the body has no parts")
@@ -164,17 +169,24 @@ class _Measured:
         self._spool.write(data)
 
 
-async def _feed(request: Request, write: Callable[[bytes], None], bytes_max: int) -> None:
-    left = bytes_max
+async def _feed(request: Request, write: Callable[[bytes], None], settings: Settings) -> None:
+    """Pass a body on as it comes; who drips it would hold a place at the gate for ever, and is let go."""
+    left = settings.request_bytes_max
+    ends_at = asyncio.get_running_loop().time() + settings.body_s
     try:
-        async for chunk in request.stream():
-            left -= len(chunk)
-            if left < 0:
-                raise TooLargeError(f"a request may have {bytes_max >> 20} MiB")
-            if chunk:
-                write(chunk)
+        async with asyncio.timeout_at(ends_at) as allowed:
+            async for chunk in request.stream():
+                left -= len(chunk)
+                if left < 0:
+                    raise TooLargeError(f"a request may have {settings.request_bytes_max >> 20} MiB")
+                if chunk:
+                    write(chunk)
+                    ends_at += len(chunk) / _BODY_BYTES_PER_S
+                    allowed.reschedule(ends_at)
     except ClientDisconnect:
         raise RequestError("the sender went away before the body's end") from None
+    except TimeoutError:
+        raise RequestError("the body came too slowly; nothing of it was stored, send it again") from None
 
 
 def _take_in_all(

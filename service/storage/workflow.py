@@ -53,12 +53,20 @@ class Spool:
         if len(self._head) >= _MAGIC:
             self._release_head()
 
+    def rest(self) -> None:
+        """Write out what is left and hold no file open: a request may have more parts than a process may open files."""
+        if not self._file.closed:
+            self._release_head()
+            self._file.close()
+
     def finish(self) -> None:
         """Write out what is left and make it durable."""
-        self._release_head()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        self.rest()
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     @property
     def sent_digest(self) -> str:
