@@ -111,6 +111,7 @@ def print_table(results: Sequence[Sent]) -> None:
         f"{len(results)} studies: {len(healthy)} healthy ({sum(result.is_cleared for result in healthy)} cleared, "
         f"{missed} of them truly abnormal), {len(results) - len(healthy) - errors} IDK, {errors} not taken in",
         highlight=False,
+        soft_wrap=True,
     )
 
 
