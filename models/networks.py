@@ -128,7 +128,7 @@ def _backbone(spec: NetworkSpec, weights: str) -> nn.Module:
             **options,
         )
     except (RuntimeError, TypeError, ValueError, AttributeError, OSError) as fault:
-        what = str(fault).splitlines()[0][:200]
+        what = (str(fault) or type(fault).__name__).splitlines()[0][:200]
         if weights and (weights == "timm" or not Path(weights).is_file()):
             raise DataError(f"no weights for backbone {spec.backbone!r} from {weights!r}: {what}") from None
         raise DataError(f"cannot build backbone {spec.backbone!r}: {what}; name a timm model with stages") from None

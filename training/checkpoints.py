@@ -4,6 +4,7 @@ Files hold tensors and text only and are loaded with ``weights_only=True``: open
 """
 
 import json
+import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -130,8 +131,8 @@ def load_member(place: Path) -> tuple[Network, MemberState]:
         member.load_state_dict(raw["weights"])
     except OSError:
         raise DataError(f"no such file: {place}; train the member first") from None
-    except (RuntimeError, KeyError, TypeError, ValueError) as fault:
-        raise DataError(f"{place} is not a member's checkpoint: {str(fault).splitlines()[0][:200]}") from None
+    except (RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as fault:
+        raise DataError(f"{place} is not a member's checkpoint ({type(fault).__name__}); train the member again") from None
     state = MemberState(weights=raw["weights"], spec=spec, epoch=meta["epoch"], merit=meta["merit"])
     return member.eval(), state
 
