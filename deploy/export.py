@@ -117,7 +117,7 @@ def export_run(
         raise DataError(f"no member of {run} has finished an epoch yet; train first")
     # One thread: on a shared machine, threads of one operation wait for one another longer than they work.
     torch.set_num_threads(1)
-    ensemble = Ensemble([network for network, _ in loaded]).eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    ensemble = Ensemble([network for network, _ in loaded]).eval().to(memory_format=torch.channels_last)
     fit, tune, tune_rows = _splits(card, table, cache, hold_out, workers, on_progress)
     chosen = np.random.default_rng(card.experiment.seed).permutation(len(fit.truth.abnormal))[:STRANGENESS_FILMS]
     on_progress("fitting strangeness", 0, 2)
@@ -279,8 +279,8 @@ def _golden_films(graph: Path, rows: Sequence[StudyRow], card: RunCard) -> tuple
                 name=f"film-{number:02d}{row.path.suffix}",
                 data=data,
                 tensor=tensor,
-                logits=tuple(float(logit) for logit in logits[0]),
-                strangeness=float(strangeness[0]),
+                logits=tuple(map(float, np.asarray(logits)[0])),
+                strangeness=float(np.asarray(strangeness)[0]),
             )
         )
     return tuple(films)

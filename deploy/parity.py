@@ -47,7 +47,7 @@ def check_parity(ensemble: Ensemble, graph: Path, images: NDArray[np.float32]) -
     together = session.run(["logits", "strangeness"], {"image": images})
     worst = []
     for i, name in enumerate(("logits", "strangeness")):
-        for found in (together[i], np.concatenate([one[i] for one in alone])):
+        for found in (together[i], np.concatenate([np.asarray(one[i]) for one in alone])):
             worst.append(float(np.max(np.abs(found - wanted[i]) / (1 + np.abs(wanted[i])))))
             if not worst[-1] <= TOLERANCE:
                 raise DataError(

@@ -6,7 +6,7 @@ gradient of "abnormal" reaches the few pixels that say so. Torch lives here and 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -113,9 +113,9 @@ class Network(nn.Module):
 
 def _backbone(spec: NetworkSpec, weights: str) -> nn.Module:
     """Build the backbone and fill it."""
-    options: dict[str, tuple[int, ...]] = {"channels": spec.channels} if spec.channels else {}
+    options: dict[str, Any] = {"channels": spec.channels} if spec.channels else {}
     try:
-        probe = timm.create_model(spec.backbone, features_only=True, in_chans=1, **options)
+        probe: Any = timm.create_model(spec.backbone, features_only=True, in_chans=1, **options)
         reductions: list[int] = probe.feature_info.reduction()
         indices = tuple(i for i, reduction in enumerate(reductions) if reduction in _REDUCTIONS)
         return timm.create_model(

@@ -186,7 +186,7 @@ class _Training:
         decay = min(self.schedule.average_decay, (1 + steps) / (10 + steps))
         pairs = zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
         slow, fast = zip(*((a, b) for a, b in pairs if a.is_floating_point()), strict=True)
-        torch._foreach_lerp_(list(slow), list(fast), 1 - decay)
+        torch._foreach_lerp_(list(slow), list(fast), 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     def _set_rate(self, done: float) -> None:
         schedule = self.schedule
@@ -230,8 +230,8 @@ class _Training:
         return torch.load(place, map_location=self.device, weights_only=True) if place.is_file() else None
 
     def _resume(self, saved: dict[str, object]) -> None:
-        self.network.load_state_dict(saved["network"])  # pyright: ignore[reportArgumentType]
-        self.average.load_state_dict(saved["average"])  # pyright: ignore[reportArgumentType]
+        self.network.load_state_dict(saved["network"])
+        self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])  # pyright: ignore[reportArgumentType]
         self.difficulty = saved["difficulty"].cpu().numpy()  # pyright: ignore[reportAttributeAccessIssue]
         progress = json.loads(str(saved["progress"]))
