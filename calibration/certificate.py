@@ -194,7 +194,7 @@ def certify(table: ScoreTable, terms: Terms) -> Certificate | Refusal:
         candidate=table.candidate,
         scope=table.scope,
         studies=len(table),
-        patients=len(np.unique(table.patient.codes)),
+        patients=int(np.count_nonzero(np.bincount(table.patient.codes))),
         studies_per_patient=studies_per_patient(table),
         sites=site_results,
         strata=tuple(results[g] for g in groups if g.site is None),

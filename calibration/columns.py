@@ -21,7 +21,7 @@ class Keys:
     Attributes
     ----------
     names : pyarrow.LargeStringArray
-        The distinct names, sorted.
+        The distinct names, in the order in which they first come.
     codes : ndarray of int64, shape (N,)
         Per row the place of its name in ``names``.
     """
@@ -38,7 +38,7 @@ class Keys:
         return int(pc.index(self.names, pa.scalar(name, pa.large_string())).as_py())
 
     def as_tuple(self) -> tuple[str, ...]:
-        """Return the distinct names, sorted."""
+        """Return the distinct names, by code."""
         return tuple(self.names.to_pylist())
 
     def name_of(self, code: int) -> str:
@@ -47,7 +47,8 @@ class Keys:
 
     def used(self) -> tuple[str, ...]:
         """Return the distinct names that some row has, sorted."""
-        return tuple(self.names.take(pa.array(np.unique(self.codes))).to_pylist())
+        present = np.bincount(self.codes, minlength=len(self)) > 0
+        return tuple(sorted(self.names.filter(pa.array(present)).to_pylist()))
 
     def per_row(self) -> pa.LargeStringArray:
         """Return the name of each row."""
@@ -72,12 +73,9 @@ def equals_previous(column: pa.ChunkedArray) -> NDArray[np.bool_]:
 
 
 def coded(column: pa.ChunkedArray) -> Keys:
-    """Code a column by its sorted distinct names."""
+    """Code a column by its distinct names, in the order in which they first come."""
     encoded = column.combine_chunks().dictionary_encode()
-    order = np.asarray(pc.sort_indices(encoded.dictionary)).astype(np.int64)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    return Keys(names=encoded.dictionary.take(pa.array(order)), codes=rank[np.asarray(encoded.indices)])
+    return Keys(names=encoded.dictionary, codes=np.asarray(encoded.indices).astype(np.int64))
 
 
 def utf8_bytes(column: pa.LargeStringArray) -> memoryview:

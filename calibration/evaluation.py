@@ -110,7 +110,7 @@ def evaluate(
 
 
 def check_directly(table: ScoreTable, *, threshold: float, planned: int, alpha: float, delta: float) -> DirectCheck:
-    """Check the false omission rate of the first ``planned`` cleared patients, in the order of their keys.
+    """Check the false omission rate of the first ``planned`` cleared patients, in the order of their first studies.
 
     Raises
     ------

@@ -56,7 +56,7 @@ def test_false_alarms_stay_below_delta_over_forty_thousand_looks(generator, limi
 
 @pytest.mark.slow
 def test_false_alarms_at_full_size(generator, limits) -> None:
-    check_false_alarms(generator, limits, 2000)
+    check_false_alarms(generator, limits, 1000)
 
 
 def test_a_cusum_at_the_same_level_alarms_falsely_almost_always(generator, limits) -> None:
@@ -89,8 +89,8 @@ def test_faults_are_found_after_twenty_thousand_good_calls_in_time(generator) ->
 
 @pytest.mark.slow
 def test_delays_at_full_size(generator) -> None:
-    check_delays(generator, 3000, 0, {0.002: 2700, 0.005: 650, 0.01: 300})
-    check_delays(generator, 600, 20_000, {0.002: 8000, 0.005: 1800, 0.01: 600})
+    check_delays(generator, 1000, 0, {0.002: 2700, 0.005: 650, 0.01: 300})
+    check_delays(generator, 300, 20_000, {0.002: 8000, 0.005: 1800, 0.01: 600})
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_the_bound_covers_an_average_that_changes_at_every_look(generator, limit
 
 @pytest.mark.slow
 def test_the_bound_at_full_size(generator, limits) -> None:
-    check_bound(generator, limits, 1000)
+    check_bound(generator, limits, 400)
 
 
 def test_averaging_z_over_the_audited_only_would_alarm_at_a_good_site(generator, limits) -> None:

@@ -44,7 +44,7 @@ def test_among_unlike_sites_dropping_the_lowest_breaks_the_promise_to_a_new_one(
 
 @pytest.mark.slow
 def test_new_sites_at_full_size(generator, limits) -> None:
-    _, pooled = check_new_sites(generator, limits, 15_000, spread=0.4)
-    dropped, _ = check_new_sites(generator, limits, 15_000, spread=10.0)
-    limits.breaks(pooled, 15_000, PROMISED)
-    limits.breaks(dropped, 15_000, PROMISED)
+    _, pooled = check_new_sites(generator, limits, 8000, spread=0.4)
+    dropped, _ = check_new_sites(generator, limits, 8000, spread=10.0)
+    limits.breaks(pooled, 8000, PROMISED)
+    limits.breaks(dropped, 8000, PROMISED)

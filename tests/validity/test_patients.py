@@ -83,4 +83,4 @@ def test_each_promise_holds_in_its_own_unit_and_films_break_both(population, lim
 
 @pytest.mark.slow
 def test_the_units_at_full_size(population, limits) -> None:
-    check_units(population, limits, 10_000)
+    check_units(population, limits, 5000)

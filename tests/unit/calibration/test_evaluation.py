@@ -55,7 +55,7 @@ def test_without_labels_there_is_nothing_to_evaluate(table) -> None:
         evaluate(table({"label": ""}), threshold=None, delta=0.05)
 
 
-def test_the_direct_check_takes_the_first_cleared_patients_in_the_order_of_their_keys(mixed) -> None:
+def test_the_direct_check_takes_the_first_cleared_patients_in_the_order_of_their_first_studies(mixed) -> None:
     result = check_directly(mixed, threshold=4.0, planned=2, alpha=0.0005, delta=0.05)
     assert (result.misses, result.cleared, result.prevalence) == (1, 2, 0.4)
     with pytest.raises(DataError, match="3 labelled patients are cleared, fewer than the 4"):

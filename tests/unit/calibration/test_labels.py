@@ -63,6 +63,12 @@ def test_a_case_shows_the_cleared_studies_and_a_decoy_all_of_its_own(decided, ge
     assert all(case.site == "A" for case in review.cases)
 
 
+def test_a_study_that_ties_with_the_threshold_is_not_shown_as_cleared(table, generator) -> None:
+    built = table({**SICK, "patient": "p", "score": 1.0, "study": "cleared"}, {**SICK, "patient": "p", "score": 5.0})
+    (case,) = plan_review(built, 5.0, sample=9, decoys=9, generator=generator).cases
+    assert (case.studies, case.role) == (("cleared",), Role.APPARENT_MISS)
+
+
 def test_a_review_comes_back_from_its_json(review) -> None:
     assert review_from_json(review.to_json()) == review
     with pytest.raises(DataError):

@@ -80,6 +80,13 @@ def test_a_patient_is_called_healthy_by_any_study_if_abnormal_and_by_all_if_not(
     assert cleared.tolist() == [True, False, False, True]  # patients without a row are not called anything
 
 
+def test_a_tie_with_the_threshold_is_not_called_healthy(table) -> None:
+    built = table(
+        {**SICK, "patient": "a", "score": 1.0}, {"patient": "b", "score": 1.0}, {"patient": "c", "score": 0.5}
+    )
+    assert decided_patients(built, 1.0)[1].tolist() == [False, False, True]
+
+
 def test_every_study_is_drawn_with_the_same_probability(table) -> None:
     rows = [{"patient": f"p{p}", "study": f"p{p}-{s}"} for p in range(3) for s in range(p + 1)]
     built = table(*rows)
