@@ -84,7 +84,7 @@ MUTATIONS = [
     ("monitor", "np.log1p(-bets[:, None] * errors[None, :])", "-bets[:, None] * errors[None, :]", "monitor"),
     ("monitor", "unspent = (1 - _FIRST_WEIGHT) / (count + 1)", "unspent = 1 - _FIRST_WEIGHT", "monitor"),
     ("audits", "error = unresolved if call.error is None", "error = False if call.error is None", "audits"),
-    ("labels", "case.role is Role.CLEARED", "case.role is not Role.DECOY", "labels"),
+    ("labels", "c.role is Role.CLEARED", "c.role is not Role.DECOY", "labels"),
 ]
 
 #: No plugins: pytest starts in a fraction of the time.
