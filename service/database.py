@@ -92,14 +92,20 @@ def _create_engine(text: str) -> Engine:
     if url.drivername in ("postgres", "postgresql"):
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername == "postgresql+psycopg":
-        return create_engine(url, pool_size=20, max_overflow=40, pool_pre_ping=True, pool_timeout=10)
+        return create_engine(
+            url, pool_size=20, max_overflow=40, pool_pre_ping=True, pool_timeout=10, hide_parameters=True
+        )
     if url.drivername != "sqlite" or not url.database or url.database == ":memory:":
         raise DataError(
             f"no database of the kind {url.drivername!r}; give sqlite:///path/to/file or postgresql://user@host/name"
         )
     Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
-        url, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}, pool_size=20, max_overflow=40
+        url,
+        connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False},
+        pool_size=20,
+        max_overflow=40,
+        hide_parameters=True,  # they would stand in the text of errors
     )
 
     @event.listens_for(engine, "connect")

@@ -18,7 +18,9 @@ class JsonFormatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.msg if record.name.startswith(("service", "deploy", "models")) else record.getMessage(),
+            "message": record.msg
+            if record.name.startswith(("service", "deploy", "models"))
+            else (record.getMessage().splitlines() or [""])[0],
         }
         line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
         if record.exc_info and record.exc_info[0] is not None:
