@@ -9,7 +9,22 @@ A table that could be read is sound and in its canonical form:
 - a patient has one label and one split. Patient keys are unique in the table: where hospitals number their patients
   themselves, put the site before the number.
 
-Extra columns are not looked at.
+Extra columns are not looked at. What may be wrong with a table, and what happens:
+
+==========================================================  ==================================================================
+a column is missing, or of a wrong type; no rows            error
+a study, patient or site without a key                      error
+a label, or a split, that is not one of the known words     error
+an empty label                                              not known: ``evaluate`` leaves it out; to ``certify``, an error
+NaN, −∞, an empty score                                     +∞: abstains
+a study twice, all values the same                          one study
+a study twice, values not the same                          error
+a patient with two labels (one of them empty), or splits    error
+rows of other splits than calibration                       ``certify`` sets them aside
+rows of sites that the terms do not list                    ``certify`` sets them aside
+no abnormal; a listed site or stratum without any           refusal: the group cannot be tested
+a site without healthy                                      the site is not certified
+==========================================================  ==================================================================
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
