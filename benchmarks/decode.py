@@ -1,4 +1,3 @@
-# ruff: noqa: INP001, T201
 """What decoding and preprocessing cost, by transfer syntax: CPU and wall milliseconds, best of several, in this process.
 
 Run ``python benchmarks/decode.py [--rows 2500] [--columns 2048] [--repeats 5]``. The film is a smooth picture with noise in 12

@@ -51,6 +51,7 @@ SETTINGS = {
     "DEMUR_DECIDE_WAIT_S": "10",
 }
 SETTLE_S = 120.0
+STORED_MIN = 80
 
 
 @dataclass(kw_only=True)
@@ -185,8 +186,9 @@ def _blow(place: Place, rng: random.Random, seconds: float) -> None:
     if place.postgresql is not None:
         acts += [_kill_postgresql, _kill_backend]
     ends_at = time.monotonic() + seconds
-    turn: list[object] = []
-    while time.monotonic() < ends_at:
+    turn: list[object] = [*([_kill_postgresql] if place.postgresql is not None else ()), _kill_service]
+    # A slow machine gets more time, so that there is something to lose.
+    while time.monotonic() < ends_at or (len(place.book.stored) < STORED_MIN and time.monotonic() < ends_at + SETTLE_S):
         time.sleep(rng.uniform(1.0, 4.0))
         if not turn:
             turn = rng.sample(acts, len(acts))

@@ -10,10 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from models.preprocess import InputSpec
-from models.scope import Scope
-from models.scoring import ScoreRule
-
 from deploy.golden import GoldenFilm, parse_golden
 from deploy.manifest import (
     MANIFEST,
@@ -28,6 +24,9 @@ from deploy.manifest import (
     verify_files,
 )
 from models.errors import DemurError
+from models.preprocess import InputSpec
+from models.scope import Scope
+from models.scoring import ScoreRule
 
 CANDIDATE_FORMAT = "demur-candidate/1"
 GRAPH = "ensemble.onnx"
