@@ -1,4 +1,3 @@
-
 """Draw the figure of the-promise.md from the library itself: how a threshold is found, and what it promises."""
 
 from pathlib import Path

@@ -132,7 +132,9 @@ def load_member(place: Path) -> tuple[Network, MemberState]:
     except OSError:
         raise DataError(f"no such file: {place}; train the member first") from None
     except (RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as fault:
-        raise DataError(f"{place} is not a member's checkpoint ({type(fault).__name__}); train the member again") from None
+        raise DataError(
+            f"{place} is not a member's checkpoint ({type(fault).__name__}); train the member again"
+        ) from None
     state = MemberState(weights=raw["weights"], spec=spec, epoch=meta["epoch"], merit=meta["merit"])
     return member.eval(), state
 
