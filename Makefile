@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PYTHONWARNINGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contracts validity benchmarks docs demo-release clean
+.PHONY: help demo test lint types contracts validity benchmarks storm fuzz docs demo-release clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,6 +67,18 @@ demo-release: .venv/dev.stamp  ## Remake the demonstration release from nothing 
 docs: .venv/dev.stamp  ## Remake the pages and pictures that are made from the code
 	$(BIN)/python docs/make_settings.py > docs/settings.md
 	$(BIN)/demur phantoms --out docs/phantoms --contact-sheet
+
+storm: .venv/dev.stamp  ## Kill processes and the database under real clients for ten minutes each, and prove that nothing was lost
+	$(BIN)/python -m benchmarks.storm --seconds 600 --database sqlite
+	$(BIN)/python -m benchmarks.storm --seconds 600 --database postgresql
+
+fuzz: .venv/dev.stamp  ## Send 100,000 broken requests and films to the entrance
+	$(BIN)/python tests/fuzz/fuzz_entrance.py --inputs 100000
+
+benchmarks: .venv/dev.stamp  ## Time the hot path, decoding and certification against limits measured in the same run
+	$(BIN)/python benchmarks/hot_path.py demo/release/candidate
+	$(BIN)/python benchmarks/decode.py
+	$(BIN)/python benchmarks/certify.py
 
 clean:  ## Remove the virtual environment and everything built
 	rm -rf .venv build dist *.egg-info demo-data
