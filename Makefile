@@ -29,7 +29,7 @@ demo: .venv/base.stamp  ## Run the service on the demonstration release and post
 	$(BIN)/python demo/run.py $(ARGS)
 
 test: .venv/dev.stamp  ## Run the tests (ARGS=... goes to pytest)
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile $(ARGS)
 
 lint: .venv/dev.stamp  ## Check style and format
 	$(BIN)/ruff check .
