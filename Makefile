@@ -42,7 +42,7 @@ contracts: .venv/dev.stamp  ## Check who imports whom
 	$(BIN)/lint-imports
 
 validity: .venv/dev.stamp  ## Test the guarantee itself at full size (about ten minutes)
-	$(BIN)/python -m pytest tests/validity $(ARGS)
+	$(BIN)/python -m pytest tests/validity -o timeout=1800 -n 2 $(ARGS)
 
 # Every seed is another set of patients. Terms and groups are fixed here, before any score is seen. Phantoms do not drift, so the
 # certificate holds for ten years. The private key is deleted: nobody can sign another release with it.
