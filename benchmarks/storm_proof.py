@@ -159,6 +159,7 @@ def _decision_faults(
                 gates=found.gates,
                 certificate=bundle.certificate,
                 site=rows[0]["site"],
+                studies_before=body["studies_before"],
                 mode=Mode(body["mode"]),
                 now=datetime.fromisoformat(body["decided_at"]),
             )

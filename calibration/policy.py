@@ -1,8 +1,8 @@
 """The decision. The only place that says healthy.
 
-Invariants: IDK is the default, and healthy needs every one of: a certificate, in date, for this site; no gate against it; a
-finite score *strictly* below the threshold. A tie, a NaN and an infinity abstain. The mode of a site changes where a study
-goes, never what is said of it.
+Invariants: IDK is the default, and healthy needs every one of: a certificate, in date, for this site; fewer studies of the
+patient decided before than a patient of its calibration had; no gate against it; a finite score *strictly* below the
+threshold. A tie, a NaN and an infinity abstain. The mode of a site changes where a study goes, never what is said of it.
 """
 
 import math
@@ -48,7 +48,14 @@ class Ruling:
 
 
 def decide(
-    *, score: float, gates: tuple[Reason, ...], certificate: Certificate | None, site: str, mode: Mode, now: datetime
+    *,
+    score: float,
+    gates: tuple[Reason, ...],
+    certificate: Certificate | None,
+    site: str,
+    studies_before: int | None,
+    mode: Mode,
+    now: datetime,
 ) -> Ruling:
     """Decide a study.
 
@@ -62,6 +69,9 @@ def decide(
         Of the open bundle; None: there is none.
     site : str
         Where the study comes from.
+    studies_before : int or None
+        Other studies of the patient that were decided, healthy or not: a patient who is looked at once more has one more
+        chance to be missed. None: it is not known whose study it is.
     mode : Mode
         How far this site trusts Demur.
     now : datetime
@@ -80,6 +90,10 @@ def decide(
         reasons.append(Reason.SITE)
     if not certificate.issued <= now < certificate.expires:
         reasons.append(Reason.EXPIRED)
+    if studies_before is None:
+        reasons.append(Reason.PATIENT)
+    elif studies_before >= certificate.evidence.studies_per_patient:
+        reasons.append(Reason.STUDIES)
     if math.isfinite(score) and score < certificate.threshold:
         if not reasons:
             return Ruling(

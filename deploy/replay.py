@@ -45,6 +45,8 @@ class Record:
         Why it was IDK; empty for healthy.
     site : str
         Where it came from.
+    studies_before : int or None
+        How many other studies of the patient had been decided; None where the patient had no identifier.
     mode : Mode
         How far the site trusted Demur then.
     decided : datetime
@@ -63,6 +65,7 @@ class Record:
     decision: Decision
     reasons: tuple[Reason, ...]
     site: str
+    studies_before: int | None
     mode: Mode
     decided: datetime
 
@@ -144,6 +147,7 @@ def _decide(record: Record, score: float, gates: tuple[Reason, ...], bundle: Bun
         gates=gates,
         certificate=bundle.certificate if bundle else None,
         site=record.site,
+        studies_before=record.studies_before,
         mode=record.mode,
         now=record.decided,
     )

@@ -93,6 +93,10 @@ class Reason(StrEnum):
     SITE = "site_not_certified"
     #: The certificate is expired or not yet valid.
     EXPIRED = "certificate_expired"
+    #: The patient has no identifier, so nobody can say how many studies of the patient were decided.
+    PATIENT = "no_patient_id"
+    #: As many studies of this patient were decided before as the certificate covers.
+    STUDIES = "more_studies_than_certified"
 
     # The service
     #: The attempt was begun and never ended: the process died in it. Not retried by itself.

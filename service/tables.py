@@ -129,6 +129,7 @@ Index(
     sqlite_where=studies.c.state == "waiting",
 )
 Index("ix_studies_received", studies.c.site_id, studies.c.received_at)
+Index("ix_studies_patient", studies.c.site_id, studies.c.patient_id)
 
 instances = Table(
     "instances",

@@ -31,7 +31,7 @@ def make_dicom(*, preamble: bytes = bytes(128), seed: int = 0, side: int = 64, *
         "Modality": "CR",
         "BodyPartExamined": "CHEST",
         "ViewPosition": "PA",
-        "PatientID": "SECRETID42",
+        "PatientID": f"SECRETID42-{generate_uid().rpartition('.')[2][:12]}",
         "PatientName": "Mustermann^Erika",
         "PatientBirthDate": "19600102",
         "PatientSex": "F",

@@ -78,6 +78,7 @@ def record_of(body: dict[str, Any]) -> Record:
         decision=Decision(body["decision"]),
         reasons=tuple(map(Reason, body["reasons"])),
         site=body["site"],
+        studies_before=body["studies_before"],
         mode=Mode(body["mode"]),
         decided=datetime.fromisoformat(body["decided_at"]),
     )

@@ -73,6 +73,26 @@ def change(connection: Connection, study_id: str, **values: Any) -> None:
     connection.execute(update(studies).where(studies.c.id == study_id).values(**values))
 
 
+def lock_patient(connection: Connection, study_id: str) -> int | None:
+    """Return how many other studies of a study's patient were decided; None if the patient has no identifier.
+
+    Until the transaction ends no other decision on this patient is counted: of two at once, one sees the other.
+    """
+    row = connection.execute(select(studies.c.site_id, studies.c.patient_id).where(studies.c.id == study_id)).one()
+    if not row.patient_id:
+        return None
+    if connection.dialect.name == "postgresql":
+        key = func.hashtextextended(f"{row.site_id} {row.patient_id}", 0)
+        connection.execute(select(func.pg_advisory_xact_lock(key)))
+    query = select(func.count()).where(
+        studies.c.site_id == row.site_id,
+        studies.c.patient_id == row.patient_id,
+        studies.c.id != study_id,
+        or_(studies.c.state == "decided", studies.c.is_reopened),
+    )
+    return connection.execute(query).scalar_one()
+
+
 def due(connection: Connection, now: datetime, limit: int) -> list[Study]:
     """Return waiting studies that are due and that no other process is taking, locked for change."""
     query = select(*_STUDY).where(studies.c.state == "waiting", studies.c.due_at <= now)

@@ -5,6 +5,7 @@ Invariants:
 - An attempt is committed before anything is decoded. One that never ends is IDK ``attempt_lost``, and is not retried.
 - A decision holds for the revision that was looked at; if instances came meanwhile, the study is decided again.
 - Only the policy's placement CLEARED takes a study off the worklist, and never one that a reader has claimed.
+- A patient's decisions are made one after the other, so that the policy knows how many there were before.
 - Whether a healthy call is read all the same is drawn from what is known before it is read, and logged with its
   probability; readers cannot tell such a case from others.
 """
@@ -91,18 +92,7 @@ def finish(
     if not is_current:
         store.change(connection, study.id, state="waiting")
         return None
-    site = get_site(connection, study.site_id)
-    assessment = evidence.assessment
-    gates = (*evidence.gates, *_gates_of(study))
-    ruling = decide(
-        score=assessment.score if assessment is not None else math.nan,
-        gates=gates,
-        certificate=judge.certificate,
-        site=site.name,
-        mode=site.mode,
-        now=now,
-    )
-    return _settle(connection, study, site, ruling, evidence, attempt, judge=judge, rng=rng, now=now)
+    return _settle(connection, study, evidence, attempt, judge=judge, rng=rng, now=now)
 
 
 def lose(
@@ -121,13 +111,9 @@ def lose(
         study = store.get(connection, attempt.study_id, lock=True)
         if study is None or not store.end(connection, attempt.id, outcome="lost", now=now):
             continue
-        site = get_site(connection, study.site_id)
         images = tuple(store.images(connection, study.id))
         evidence = Evidence(images=images, assessment=None, gates=(Reason.ATTEMPT_LOST,))
-        ruling = Ruling(
-            decision=Decision.IDK, reasons=(Reason.ATTEMPT_LOST,), threshold=None, placement=Placement.WORKLIST
-        )
-        _settle(connection, study, site, ruling, evidence, attempt, judge=judge, rng=rng, now=now)
+        _settle(connection, study, evidence, attempt, judge=judge, rng=rng, now=now)
         logger.warning("attempt lost", extra={"action": "attempt_lost", "study": study.id})
     return len(found)
 
@@ -172,8 +158,6 @@ def _gates_of(study: Study) -> tuple[Reason, ...]:
 def _settle(
     connection: Connection,
     study: Study,
-    site: Site,
-    ruling: Ruling,
     evidence: Evidence,
     attempt: Attempt,
     *,
@@ -181,8 +165,20 @@ def _settle(
     rng: random.Random,
     now: datetime,
 ) -> Study:
-    """Write a decision down: study, worklist, ledger."""
+    """Decide, and write it down: study, worklist, ledger."""
+    site = get_site(connection, study.site_id)
     score = evidence.assessment.score if evidence.assessment is not None else math.nan
+    gates = (*evidence.gates, *_gates_of(study))
+    studies_before = store.lock_patient(connection, study.id)
+    ruling = decide(
+        score=score,
+        gates=gates,
+        certificate=judge.certificate,
+        site=site.name,
+        studies_before=studies_before,
+        mode=site.mode,
+        now=now,
+    )
     draw = _draw(site, ruling, rng)
     values: dict[str, Any] = {
         "state": "decided",
@@ -205,7 +201,7 @@ def _settle(
     append(
         connection,
         Kind.DECIDED,
-        _record(study, site, ruling, evidence, attempt, draw, judge, now),
+        _record(study, site, ruling, evidence, attempt, draw, judge, now, gates=gates, studies_before=studies_before),
         at=now,
         site_id=site.id,
         study_id=study.id,
@@ -245,6 +241,9 @@ def _record(
     draw: Draw,
     judge: Judge,
     now: datetime,
+    *,
+    gates: tuple[Reason, ...],
+    studies_before: int | None,
 ) -> dict[str, Any]:
     """Return everything that a decision rests on, as the ledger keeps it and replay needs it."""
     assessment = evidence.assessment
@@ -276,7 +275,8 @@ def _record(
         "score": assessment.score if assessment is not None else math.nan,
         "strangeness": assessment.strangeness if assessment is not None else math.nan,
         "logits": list(assessment.logits) if assessment is not None else [],
-        "gates": [*evidence.gates, *_gates_of(study)],
+        "gates": list(gates),
+        "studies_before": studies_before,
         "runtime": assessment.runtime if assessment is not None else "",
         "bundle": judge.bundle,
         "site": site.name,

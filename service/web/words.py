@@ -103,6 +103,16 @@ REASONS: dict[Reason, Words] = {
     Reason.EXPIRED: Words(
         short="Certificate expired", sentence="The certificate is not in date, so every study is read.", advice=_READ
     ),
+    Reason.PATIENT: Words(
+        short="No patient number",
+        sentence="The study has no patient number, so Demur cannot tell whether the patient was judged before.",
+        advice="Read it as usual, and tell the sender that the number is missing.",
+    ),
+    Reason.STUDIES: Words(
+        short="Judged before",
+        sentence="As many earlier studies of this patient were judged as the certificate covers.",
+        advice=_READ,
+    ),
     Reason.ATTEMPT_LOST: Words(
         short="Interrupted",
         sentence="Demur was interrupted while it looked at this study, and does not try again by itself.",

@@ -140,6 +140,7 @@ def _create_tables() -> None:
         sqlite_where=sa.text("state = 'waiting'"),
     )
     op.create_index("ix_studies_received", "studies", ["site_id", "received_at"], unique=False)
+    op.create_index("ix_studies_patient", "studies", ["site_id", "patient_id"], unique=False)
     op.create_table(
         "tokens",
         sa.Column("digest", sa.String(length=64), nullable=False),

@@ -32,7 +32,15 @@ def engine(bundle):
 
 def record_of(bundle, engine, images, site: str = "A", mode: Mode = Mode.AUTONOMOUS) -> Record:
     found = engine.assess([Image(data=data) for data in images])
-    ruling = decide(score=found.score, gates=found.gates, certificate=bundle.certificate, site=site, mode=mode, now=NOW)
+    ruling = decide(
+        score=found.score,
+        gates=found.gates,
+        certificate=bundle.certificate,
+        site=site,
+        studies_before=0,
+        mode=mode,
+        now=NOW,
+    )
     return Record(
         images=tuple(digest_of(data) for data in images),
         bundle=bundle.digest,
@@ -46,6 +54,7 @@ def record_of(bundle, engine, images, site: str = "A", mode: Mode = Mode.AUTONOM
         decision=ruling.decision,
         reasons=ruling.reasons,
         site=site,
+        studies_before=0,
         mode=mode,
         decided=NOW,
     )

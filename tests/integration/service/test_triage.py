@@ -5,10 +5,11 @@ import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from models.vocabulary import Mode, Reason
+from models.vocabulary import Mode
 from service.sites.store import set_mode
 from service.triage import workflow as triage
 from tests.service_support import make_dicom, related, uid_of
@@ -106,6 +107,48 @@ def test_a_site_that_is_not_certified_clears_nothing(start: Any, release: Any) -
     assert send(service)["reasons"] == ["site_not_certified"]
 
 
+def test_a_patient_is_cleared_by_as_many_studies_as_the_certificate_covers(start: Any, release: Any) -> None:
+    service = start(release())
+    autonomous(service)
+    assert send(service, make_dicom(PatientID="P-1"))["is_cleared"] is True
+    second = send(service, make_dicom(PatientID="P-1"))
+    assert (second["decision"], second["reasons"]) == ("IDK", ["more_studies_than_certified"])
+    assert send(service, make_dicom(PatientID="P-2"))["is_cleared"] is True
+    elsewhere = service.client("south").post("/v1/studies", content=make_dicom(PatientID="P-1"), headers=DICOM)
+    assert elsewhere.json()["is_cleared"] is True  # another site's number names another patient
+
+
+def test_a_doubtful_study_counts_as_a_look_at_its_patient(start: Any, release: Any) -> None:
+    service = start(release(9.0))
+    autonomous(service)
+    assert send(service, make_dicom(PatientID="P-1"))["decision"] == "IDK"
+    service.app.state.decider.judge.score = -1.0
+    assert send(service, make_dicom(PatientID="P-1"))["reasons"] == ["more_studies_than_certified"]
+
+
+def test_a_study_of_an_unknown_patient_is_read(start: Any, release: Any) -> None:
+    service = start(release())
+    autonomous(service)
+    for number in ("", "  ", None):
+        assert send(service, make_dicom(PatientID=number))["reasons"] == ["no_patient_id"]
+
+
+def test_of_two_studies_of_a_patient_decided_at_once_one_is_cleared(start: Any, release: Any) -> None:
+    service = start(release())
+    autonomous(service)
+    decider = service.app.state.decider
+    for _ in range(5):
+        patient = f"P-{uuid4().hex}"
+        studies = [send(service, make_dicom(PatientID=patient), more="true") for _ in range(4)]
+        service.clock.advance(60)
+        decider.take_due()
+        decider.wait()
+        placements = [
+            service.client("north").get(f"/v1/studies/{study['id']}").json()["is_cleared"] for study in studies
+        ]
+        assert sorted(placements) == [False, False, False, True]
+
+
 def test_a_drawn_healthy_call_stays_on_the_worklist_and_looks_like_any_other(start: Any, release: Any) -> None:
     service = start(release())
     autonomous(service)
@@ -173,7 +216,7 @@ def test_an_attempt_that_never_ended_is_read_and_not_tried_again(service: Any) -
     assert service.rows("SELECT state FROM studies") == [("deciding",)]
     service.clock.advance(60)
     service.settle()
-    assert service.rows("SELECT state, reasons FROM studies") == [("decided", Reason.ATTEMPT_LOST)]
+    assert service.rows("SELECT state, reasons FROM studies") == [("decided", "attempt_lost no_bundle")]
     assert open_states(service) == ["SCHEDULED"]
 
 
@@ -197,7 +240,7 @@ def test_the_ledger_names_everything_a_decision_rests_on(start: Any, release: An
     body = json.loads(service.rows("SELECT body FROM ledger WHERE kind = 'study_decided'")[0][0])
     assert {
         "decision", "reasons", "placement", "threshold", "score", "strangeness", "logits", "gates", "runtime", "bundle",
-        "site", "mode", "audit", "revision", "images", "received_at", "begun_at", "decided_at",
+        "site", "mode", "studies_before", "audit", "revision", "images", "received_at", "begun_at", "decided_at",
     } == set(body)  # fmt: skip
     assert {"digest", "sent_digest", "bytes", "transfer_syntax", "received_at"} <= set(body["images"][0])
 

@@ -1,5 +1,6 @@
 """The only place that says healthy: every way to IDK, and the one way to healthy."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 
@@ -18,6 +19,7 @@ def ruling(certificate):
             "gates": (),
             "certificate": certificate,
             "site": "A",
+            "studies_before": 0,
             "mode": Mode.AUTONOMOUS,
             "now": certificate.issued,
         }
@@ -60,6 +62,9 @@ def test_the_mode_changes_where_a_study_goes_and_never_what_is_said(ruling, mode
         ({"site": "C"}, (Reason.SITE,)),
         ({"site": "unheard of"}, (Reason.SITE,)),
         ({"site": ""}, (Reason.SITE,)),
+        ({"studies_before": None}, (Reason.PATIENT,)),
+        ({"studies_before": 1}, (Reason.STUDIES,)),
+        ({"studies_before": 2, "score": 10.0}, (Reason.STUDIES, Reason.SCORE)),
         ({"certificate": None}, (Reason.NO_BUNDLE,)),
         ({"certificate": None, "gates": (Reason.VIEW,)}, (Reason.VIEW, Reason.NO_BUNDLE)),
         ({"site": "C", "score": 10.0}, (Reason.SITE, Reason.SCORE)),
@@ -81,6 +86,12 @@ def test_a_certificate_holds_from_its_issue_until_before_its_expiry(ruling, cert
         assert ruling(now=now).reasons == (Reason.EXPIRED,)
 
 
+def test_a_patient_has_as_many_studies_decided_as_the_certificate_covers(ruling, certificate) -> None:
+    covers_three = replace(certificate, evidence=replace(certificate.evidence, studies_per_patient=3))
+    decisions = [ruling(certificate=covers_three, studies_before=n).decision for n in range(5)]
+    assert decisions == [Decision.HEALTHY] * 3 + [Decision.IDK] * 2
+
+
 def test_a_clock_without_a_time_zone_is_the_callers_mistake(ruling, certificate) -> None:
     with pytest.raises(TypeError):
         ruling(now=certificate.issued.replace(tzinfo=None))
@@ -100,6 +111,7 @@ def test_healthy_needs_all_conditions_at_once(ruling, certificate) -> None:
         "gates": ((), (Reason.STRANGE,)),
         "certificate": (certificate, None),
         "site": ("A", "C"),
+        "studies_before": (0, 1),
         "now": (certificate.issued, certificate.expires),
     }
     for choice in product(*(range(2) for _ in options)):
