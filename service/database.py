@@ -8,7 +8,7 @@ Invariants:
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from sqlalchemy.types import TypeDecorator
 from models.errors import DataError
 
 _BUSY_TIMEOUT_S = 30
+_LAST = "demur_last"
 
 
 class Moment(TypeDecorator[datetime]):
@@ -71,11 +72,21 @@ class Database:
             self.engine.connect().execution_options(demur_writes=True) as connection,
             connection.begin(),
         ):
-            yield connection
+            try:
+                yield connection
+                for work in connection.info.get(_LAST, ()):
+                    work()
+            finally:
+                connection.info.pop(_LAST, None)
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def do_last(connection: Connection, work: Callable[[], None]) -> None:
+    """Do something at the end of the transaction under way, after everything that may wait for another's rows."""
+    connection.info.setdefault(_LAST, []).append(work)
 
 
 def insert_or_ignore(connection: Connection, table: Any, values: dict[str, Any]) -> bool:

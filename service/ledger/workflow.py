@@ -5,7 +5,8 @@ Invariants:
 - An entry's digest covers its content and the digest before it; database triggers refuse change and deletion.
 - Nothing in it identifies a patient: internal ids, digests of files, numbers and reasons. Erasing a study's pixels and
   identity leaves the chain as it was.
-- Append last in a transaction: on PostgreSQL the appends of several processes wait for each other until the commit.
+- Entries are written last in a transaction: on PostgreSQL the appends of several processes wait for each other until the
+  commit, and whoever holds the chain waits for nobody's rows.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from service.database import do_last
 from service.ledger import store
 from service.ledger.store import Entry
 
@@ -66,23 +68,30 @@ def append(
     at: datetime,
     site_id: str | None = None,
     study_id: str | None = None,
-) -> Entry:
-    """Append an entry in the transaction under way."""
-    store.lock(connection)
-    last = store.last(connection)
+) -> None:
+    """Append an entry at the end of the transaction under way."""
     entry = Entry(
-        sequence=1 if last is None else last.sequence + 1,
+        sequence=0,
         at=at.astimezone(UTC),
         kind=kind,
         site_id=site_id,
         study_id=study_id,
         body=canonical(body),
-        previous=ORIGIN if last is None else last.digest,
+        previous="",
         digest="",
     )
-    entry = replace(entry, digest=digest_of(entry))
-    store.add(connection, entry)
-    return entry
+    do_last(connection, lambda: _chain(connection, entry))
+
+
+def _chain(connection: Connection, entry: Entry) -> None:
+    store.lock(connection)
+    last = store.last(connection)
+    entry = replace(
+        entry,
+        sequence=1 if last is None else last.sequence + 1,
+        previous=ORIGIN if last is None else last.digest,
+    )
+    store.add(connection, replace(entry, digest=digest_of(entry)))
 
 
 def verify(connection: Connection) -> Verification:

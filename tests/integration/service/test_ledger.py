@@ -1,5 +1,6 @@
 """The ledger and the schema under it, on SQLite and PostgreSQL."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -96,6 +97,26 @@ def test_appends_of_many_writers_make_one_chain(database: Database) -> None:
     with database.reading() as connection:
         found = verify(connection)
     assert (found.entries, found.flaw) == (40, "")
+
+
+def test_who_writes_the_ledger_waits_for_nobodys_rows(database: Database) -> None:
+    with database.writing() as connection:
+        append(connection, Kind.SITE, {"number": 0}, at=NOW)
+        connection.execute(text("CREATE TABLE rows (id INTEGER PRIMARY KEY, hits INTEGER)"))
+        connection.execute(text("INSERT INTO rows VALUES (1, 0), (2, 0)"))
+
+    def take(first: int, second: int) -> None:
+        for _ in range(20):
+            with database.writing() as connection:
+                for row in sorted((first, second)):
+                    connection.execute(text("UPDATE rows SET hits = hits + 1 WHERE id = :row"), {"row": row})
+                    append(connection, Kind.SITE, {"row": row}, at=NOW)
+                    time.sleep(0.002)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(take, (1, 2), (2, 2)))  # raises if the database had to end one for the other
+    with database.reading() as connection:
+        assert (verify(connection).entries, verify(connection).flaw) == (81, "")
 
 
 def test_numbers_that_are_not_finite_are_words() -> None:
