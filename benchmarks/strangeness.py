@@ -1,6 +1,6 @@
 """How many films that must not be decided are strange to a candidate, by kind, and what that costs in healthy films.
 
-    python benchmarks/strangeness.py CANDIDATE/ [--certificate certificate.json] [--films 48] [--out table.md]
+    python benchmarks/strangeness.py CANDIDATE/ [--certificate certificate.json] [--films 400] [--out table.md]
     python benchmarks/strangeness.py CANDIDATE/ --alternatives RUN/ [--out table.md]
 
 Films go through the candidate's own decoder, preprocessing and graph. The headers' veto is left out: it refuses most of the
@@ -17,6 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from wrong_films import ALIKE, DEGREES, SPOILS, real_films, spoilt
 
+from calibration.bounds import lower_bound
 from calibration.certificate import Certificate, certificate_from_json
 from deploy.candidate import Candidate
 from models.preprocess import InputSpec, preprocess
@@ -48,10 +49,12 @@ def kinds_of(spec: InputSpec, shared: Path, films: int) -> Iterator[Kind]:
     for site, pictures in healthy.items():
         group = "trained" if site in TRAINED else "unseen" if site in UNSEEN else "shifted"
         yield Kind(group=group, name=site, tensors=_tensors(pictures, spec))
-    large = [_healthy(site, i, 512) for site in TRAINED for i in range(max(1, films // 8))]
+    large = [_healthy(site, i, 512) for site in TRAINED for i in range(max(1, films // len(TRAINED)))]
     yield Kind(group="resampled", name="the first of sites 01 to 08 at 512 pixels", tensors=_tensors(large, spec))
     abnormal = [
-        phantom(SEED, site, i, 256, prevalence=1.0, balanced=True).pixels for site in TRAINED for i in range(films // 4)
+        phantom(SEED, site, i, 256, prevalence=1.0, balanced=True).pixels
+        for site in TRAINED
+        for i in range(max(1, films // len(TRAINED)))
     ]
     yield Kind(group="abnormal", name="abnormal, sites 01 to 08", tensors=_tensors(abnormal, spec))
     pool = [picture for site in TRAINED for picture in healthy[site]]
@@ -60,7 +63,7 @@ def kinds_of(spec: InputSpec, shared: Path, films: int) -> Iterator[Kind]:
             chosen = random.choice(len(pool), 1 if how in ALIKE else min(films, len(pool)), replace=False)
             yield Kind(group=group, name=how, tensors=_tensors([spoilt(pool[i], how, random) for i in chosen], spec))
     real: dict[str, list[NDArray[np.float32]]] = {}
-    for name, _, picture in real_films(shared, films):
+    for name, _, picture in real_films(shared):
         real.setdefault(name, []).append(picture.pixels)
     for name, pictures in real.items():
         yield Kind(group="wrong", name=name, tensors=_tensors(pictures, spec))
@@ -103,14 +106,16 @@ def measure(candidate: Candidate, certificate: Certificate | None, kinds: list[K
 
 
 def table_of(found: list[Found], limit: float) -> str:
-    """Return the Markdown table: strangeness in units of the candidate's limit."""
-    head = "| films | number | strange | abstain in all | least | median | greatest |"
-    lines = [head, "|---|--:|--:|--:|--:|--:|--:|"]
+    """Return the Markdown table: strangeness in units of the candidate's limit, shares with an exact one-sided limit."""
+    head = "| films | number | strange | at least (95 %) | abstain in all | least | median | greatest |"
+    lines = [head, "|---|--:|--:|--:|--:|--:|--:|--:|"]
     for one in found:
         least, median, most = (float(np.quantile(one.strangeness, q)) / limit for q in (0, 0.5, 1))
         abstained = "not asked" if one.abstained is None else f"{one.abstained:.1%}"
+        count = len(one.strangeness)
+        bound = lower_bound(round(one.strange * count), count, 0.05)
         lines.append(
-            f"| {one.kind.name} | {len(one.strangeness)} | {one.strange:.1%} | {abstained} "
+            f"| {one.kind.name} | {count} | {one.strange:.1%} | {bound:.1%} | {abstained} "
             f"| {least:.3g} | {median:.3g} | {most:.3g} |"
         )
     return "\n".join(lines)
@@ -146,7 +151,7 @@ def main() -> None:
     parser.add_argument("--certificate", type=Path)
     parser.add_argument("--alternatives", type=Path, metavar="RUN")
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--films", type=int, default=48, help="of each kind, or of each site")
+    parser.add_argument("--films", type=int, default=400, help="of each kind that is made, or of each site")
     parser.add_argument("--fitted", type=int, default=300, help="phantoms of each site that alternatives are fitted on")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()

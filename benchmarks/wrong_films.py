@@ -1,10 +1,11 @@
 """Films that Demur must not decide, by kind: real ones of others' bodies, and phantoms spoilt in ways that hospitals know."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from imitations import hand, lateral
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -81,7 +82,7 @@ def _small(picture: Pixels, _random: np.random.Generator) -> Pixels:
     return placed
 
 
-def _lateral(picture: Pixels, random: np.random.Generator) -> Pixels:
+def _folded(picture: Pixels, random: np.random.Generator) -> Pixels:
     """Both halves of the chest projected into one another, as a lateral beam would, the spine at one edge."""
     middle = picture.shape[1] // 2
     left, right = picture[:, :middle][:, ::-1], picture[:, -middle:]
@@ -124,7 +125,9 @@ SPOILS: dict[str, Spoil] = {
     "shifted by a third": _shift,
     "zoomed × 1.6": _zoom,
     "shrunk ÷ 1.6": _small,
-    "lateral (imitated)": _lateral,
+    "lateral (a frontal one, folded)": _folded,
+    "lateral (drawn)": lambda _, random: lateral(random),
+    "hand (drawn)": lambda _, random: hand(random),
     "mirrored": lambda picture, _: picture[:, ::-1],
     "burnt out": lambda picture, random: picture * float(random.uniform(2.5, 4)),
     "underexposed": lambda picture, random: (picture - float(random.uniform(0.6, 0.75))) * 3,
@@ -177,8 +180,8 @@ DEGREES: dict[str, Spoil] = {
 }
 
 
-def real_films(shared: Path, most: int) -> Iterator[tuple[str, Path, Picture]]:
-    """Yield (kind, path, picture) of the real films below ``shared``: of each kind evenly so many, all DICOM ones."""
+def real_films(shared: Path) -> Iterator[tuple[str, Path, Picture]]:
+    """Yield (kind, path, picture) of the real films below ``shared``."""
     with (shared / "radiographs" / "manifest.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     kinds = {
@@ -187,8 +190,8 @@ def real_films(shared: Path, most: int) -> Iterator[tuple[str, Path, Picture]]:
         "real adults (case reports)": [row for row in rows if row["site"] == "cohen_intl"],
     }
     for kind, listed in kinds.items():
-        for i in _evenly(len(listed), most):
-            path = shared / "radiographs" / listed[i]["file"]
+        for row in listed:
+            path = shared / "radiographs" / row["file"]
             yield kind, path, read_film(path.read_bytes(), "PA", 50.0)
     with (shared / "dicom" / "dicom.csv").open(encoding="utf-8") as file:
         parts = {row["file"]: row["body_part"] or _UNNAMED[row["modality"]] for row in csv.DictReader(file)}
@@ -198,7 +201,3 @@ def real_films(shared: Path, most: int) -> Iterator[tuple[str, Path, Picture]]:
             yield f"{kind} (DICOM)", path, read_film(path.read_bytes())
         except DemurError:  # cannot be decoded: it has no score whatever
             continue
-
-
-def _evenly(count: int, most: int) -> Sequence[int]:
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(most, count))})
