@@ -11,6 +11,7 @@ import pytest
 
 from models.vocabulary import Mode
 from service.sites.store import set_mode
+from service.sites.workflow import set_mode as raise_site
 from service.triage import workflow as triage
 from tests.service_support import make_dicom, related, uid_of
 
@@ -262,3 +263,23 @@ def test_place_of_a_healthy_call_at_the_end_is_later_than_any_doubt(start: Any, 
     send(service)
     order = service.rows("SELECT priority FROM workitems ORDER BY read_by")
     assert [row[0] for row in order] == ["HIGH", "LOW"]
+
+
+def test_a_site_is_in_shadow_under_another_release_than_it_was_raised_under(start: Any, release: Any) -> None:
+    judge = release()
+    service = start(judge)
+    with service.database.writing() as connection:
+        raise_site(
+            connection,
+            "north",
+            Mode.AUTONOMOUS,
+            certificate=judge.certificate,
+            bundle=judge.bundle,
+            now=service.clock(),
+        )
+    assert send(service)["is_cleared"] is True
+    judge.bundle = "c" * 64  # what a process that was restarted with another release decides
+    assert send(service)["mode"] == "shadow"
+    assert len(service.rows("SELECT id FROM workitems WHERE state = 'SCHEDULED'")) == 1
+    judge.bundle = "b" * 64  # beside it one that still runs with the first
+    assert send(service)["is_cleared"] is True
