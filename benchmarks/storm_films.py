@@ -16,6 +16,7 @@ SIZE = 128
 #: What stands in a template where a film has its own; as long as what takes its place.
 _STUDY, _SERIES, _INSTANCE = (f"2.25.{digit * 38}".encode() for digit in "123")
 _NAME = b"STORM^AAAAAAAAAAAA"
+_PATIENT = b"P-AAAAAAAA"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class Films:
         template = self._rng.choice(self.odd if self._rng.random() < 0.25 else self.plain)
         study, instance = study or self.uid(), instance or self.uid()
         data = template.replace(_STUDY, study.encode()).replace(_INSTANCE, instance.encode())
-        data = data.replace(_SERIES, self.uid().encode())
+        data = data.replace(_SERIES, self.uid().encode()).replace(_PATIENT, _patient_of(study).encode())
         data = data.replace(_NAME, f"STORM^{self._rng.randrange(16**12):012X}".encode())
         return Film(data=data, study=study, instance=instance)
 
@@ -57,10 +58,17 @@ class Films:
         return f"2.25.{self._rng.randrange(10**37, 10**38)}"
 
 
+def _patient_of(study: str) -> str:
+    """Return whose study it is: mostly nobody's whom another study has, now and then one of a few who come again."""
+    number = int(study.rpartition(".")[2])
+    return f"P-{number % 100_000_000:08d}" if number % 10 else f"P-{number // 10 % 20:08d}"
+
+
 def _template(seed: int, site: str) -> bytes:
     film = pydicom.dcmread(BytesIO(dicom_bytes(phantom(seed, site, 0, SIZE), modality="DX")))
     film.StudyInstanceUID, film.SeriesInstanceUID = _STUDY.decode(), _SERIES.decode()
     film.SOPInstanceUID, film.PatientName = _INSTANCE.decode(), _NAME.decode()
+    film.PatientID = _PATIENT.decode()
     film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
     return _bytes_of(film)
 

@@ -33,6 +33,11 @@ WHERE NOT (studies.state = 'decided' AND studies.placement = 'cleared')
 AND NOT EXISTS (SELECT 1 FROM workitems WHERE workitems.study_id = studies.id AND (state IN ('SCHEDULED', 'IN PROGRESS')
     OR (state = 'COMPLETED' AND claimed_at >= instances.received_at)))
 """
+#: Patients who were cleared by more studies than a certificate of one study a patient covers.
+TWICE = """
+SELECT count(*) FROM (SELECT patient_id FROM studies WHERE state = 'decided' AND placement = 'cleared'
+GROUP BY site_id, patient_id HAVING count(*) > 1) AS twice
+"""
 CLEARED = "studies cleared, each by an engine of our own too"
 #: A decision that was not left to itself.
 _DISTURBED = {"attempt_lost", "reopened", "conflicting_instances", "fault", "decoder_killed"}
@@ -68,8 +73,11 @@ def final_faults(database: Database, storage: Path, book: Book, bundle: Bundle, 
         items = [row._asdict() for row in connection.execute(text("SELECT * FROM workitems"))]
         ledger = [row._asdict() for row in connection.execute(text("SELECT * FROM ledger ORDER BY sequence"))]
         unseen = connection.execute(text(UNSEEN)).scalar()
+        twice = connection.execute(text(TWICE)).scalar()
     if unseen:
         faults.append(f"{unseen} studies have a film that came after their case was claimed and that nobody will read")
+    if twice:
+        faults.append(f"{twice} patients were cleared by more studies than the certificate covers")
     faults += _storage_faults(instances, storage, book, counts)
     faults += _ledger_faults(instances, items, ledger, book)
     faults += _reading_faults(items, book)

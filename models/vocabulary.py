@@ -105,5 +105,5 @@ class Reason(StrEnum):
     FAULT = "fault"
     #: Instances arrived after the decision; the study is read by a human.
     REOPENED = "reopened"
-    #: Other bytes came under the UID of an instance that was stored already.
+    #: Other bytes came under the UID of an instance that was stored already, or an instance names another patient.
     CONFLICT = "conflicting_instances"

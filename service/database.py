@@ -22,7 +22,6 @@ from sqlalchemy.types import TypeDecorator
 from models.errors import DataError
 
 _BUSY_TIMEOUT_S = 30
-_LAST = "demur_last"
 
 
 class Moment(TypeDecorator[datetime]):
@@ -67,17 +66,15 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Give a connection in a transaction that is committed at the end, or undone by an exception."""
+        last: list[Callable[[], None]] = []
         with (
             self._turn,
-            self.engine.connect().execution_options(demur_writes=True) as connection,
+            self.engine.connect().execution_options(demur_writes=True, demur_last=last) as connection,
             connection.begin(),
         ):
-            try:
-                yield connection
-                for work in connection.info.get(_LAST, ()):
-                    work()
-            finally:
-                connection.info.pop(_LAST, None)
+            yield connection
+            for work in last:
+                work()
 
     def close(self) -> None:
         """Close every connection."""
@@ -86,7 +83,7 @@ class Database:
 
 def do_last(connection: Connection, work: Callable[[], None]) -> None:
     """Do something at the end of the transaction under way, after everything that may wait for another's rows."""
-    connection.info.setdefault(_LAST, []).append(work)
+    connection.get_execution_options()["demur_last"].append(work)
 
 
 def insert_or_ignore(connection: Connection, table: Any, values: dict[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """What tests of the service are made with: small DICOM files, a database of either kind, a process of the real service."""
 
+import hashlib
 import io
 import json
 import os
@@ -31,7 +32,6 @@ def make_dicom(*, preamble: bytes = bytes(128), seed: int = 0, side: int = 64, *
         "Modality": "CR",
         "BodyPartExamined": "CHEST",
         "ViewPosition": "PA",
-        "PatientID": f"SECRETID42-{generate_uid().rpartition('.')[2][:12]}",
         "PatientName": "Mustermann^Erika",
         "PatientBirthDate": "19600102",
         "PatientSex": "F",
@@ -49,6 +49,8 @@ def make_dicom(*, preamble: bytes = bytes(128), seed: int = 0, side: int = 64, *
         "PhotometricInterpretation": "MONOCHROME2",
         "PixelData": np.random.default_rng(seed).integers(0, 4096, (side, side), dtype=np.uint16).tobytes(),
     }
+    study = elements.get("StudyInstanceUID", values["StudyInstanceUID"])
+    values["PatientID"] = f"SECRETID42-{hashlib.sha256(str(study).encode()).hexdigest()[:8]}"
     for keyword, value in (values | elements).items():
         if value is not None:
             setattr(dataset, keyword, value)

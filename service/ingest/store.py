@@ -49,6 +49,11 @@ def add_study(connection: Connection, *, study_id: str, site_id: str, identity: 
     return find_study(connection, site_id=site_id, study_instance_uid=identity.study_instance_uid) or study_id
 
 
+def names_other_patient(connection: Connection, study_id: str, patient_id: str) -> bool:
+    """Say whether a study belongs to another patient than an instance says."""
+    return connection.execute(select(studies.c.patient_id).where(studies.c.id == study_id)).scalar_one() != patient_id
+
+
 def find_study(connection: Connection, *, site_id: str, study_instance_uid: str) -> str | None:
     """Return the id of a site's study."""
     query = select(studies.c.id).where(studies.c.site_id == site_id, studies.c.study_instance_uid == study_instance_uid)

@@ -4,7 +4,7 @@ Invariants:
 
 - Files are durable before the transaction begins; the acknowledgement comes after its commit.
 - The same bytes again change nothing. Other bytes under a known UID are refused and both digests kept on the ledger; the
-  study is then read by a human, whatever was decided.
+  study is then read by a human, whatever was decided. So is a study whose instances name different patients.
 - Instances that come after a decision withdraw it: the study is back on the worklist from the same transaction.
 """
 
@@ -168,7 +168,8 @@ def _take_in(
             size=arrival.spool.bytes,
             now=now,
         ):
-            _enlist(connection, site, study, arrival, due_at=due_at, now=now)
+            is_other = store.names_other_patient(connection, study_id, identity.patient_id)
+            _enlist(connection, site, study, arrival, due_at=due_at, now=now, is_other_patients=is_other)
             return _receipt(Outcome.STORED, identity, study_id)
         known = store.find_instance(connection, site_id=site.id, sop_instance_uid=identity.sop_instance_uid)
         assert known is not None
@@ -184,11 +185,21 @@ def _take_in(
 
 
 def _enlist(
-    connection: Connection, site: Site, study: Study, arrival: Arrival, *, due_at: datetime, now: datetime
+    connection: Connection,
+    site: Site,
+    study: Study,
+    arrival: Arrival,
+    *,
+    due_at: datetime,
+    now: datetime,
+    is_other_patients: bool,
 ) -> None:
     """Put a study that has a new instance on the worklist, and withdraw what was decided without it."""
     _reopen(connection, site, study, why="instance", now=now)
-    triage_store.change(connection, study.id, revision=study.revision + 1, due_at=due_at, changed_at=now)
+    conflicts = study.conflicts + is_other_patients
+    triage_store.change(
+        connection, study.id, revision=study.revision + 1, due_at=due_at, changed_at=now, conflicts=conflicts
+    )
     place = triage.arrival_place(site, received_at=study.received_at)
     workitem_id, _ = worklist.ensure_open(connection, study_id=study.id, site_id=site.id, place=place, now=now)
     body = {
@@ -197,6 +208,7 @@ def _enlist(
         "bytes": arrival.spool.bytes,
         "revision": study.revision + 1,
         "workitem": workitem_id,
+        "is_other_patients": is_other_patients,
     }
     append(connection, Kind.STORED, body, at=now, site_id=site.id, study_id=study.id)
 

@@ -130,7 +130,8 @@ REASONS: dict[Reason, Words] = {
     ),
     Reason.CONFLICT: Words(
         short="Conflicting images",
-        sentence="Two different images came under the same identifier; the first is shown.",
+        sentence="Two different images came under the same identifier (the first is shown), or the images name "
+        "different patients.",
         advice="Compare with your PACS, and tell the sender if they differ.",
     ),
 }

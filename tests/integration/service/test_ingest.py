@@ -191,3 +191,12 @@ def test_two_sites_may_use_the_same_uids_without_knowing(service: Any) -> None:
     assert post(service, data, site="north").status_code == 200
     assert post(service, data, site="south").status_code == 200
     assert counts(service) == {"studies": 2, "instances": 2, "workitems": 2}
+
+
+def test_a_study_whose_images_name_different_patients_is_read(service: Any) -> None:
+    first = make_dicom(PatientID="P-1")
+    second = make_dicom(PatientID="P-2", StudyInstanceUID=uid_of(first, "StudyInstanceUID"))
+    assert post(service, first, second).status_code == 200
+    service.clock.advance(60)
+    service.settle()
+    assert service.rows("SELECT conflicts, reasons FROM studies") == [(1, "conflicting_instances no_bundle")]
