@@ -72,7 +72,11 @@ storm: .venv/dev.stamp  ## Kill processes and the database under real clients fo
 	$(BIN)/python -m benchmarks.storm --seconds 600 --database sqlite
 	$(BIN)/python -m benchmarks.storm --seconds 600 --database postgresql
 
-fuzz: .venv/dev.stamp  ## Send 100,000 broken requests and films to the entrance
+.venv/fuzz.stamp: pyproject.toml | .venv/dev.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	@touch $@
+
+fuzz: .venv/fuzz.stamp  ## Send 100,000 broken requests and films to the entrance, guided by coverage
 	$(BIN)/python tests/fuzz/fuzz_entrance.py --inputs 100000
 
 benchmarks: .venv/dev.stamp  ## Time the hot path, decoding and certification against limits measured in the same run
