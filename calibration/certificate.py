@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from calibration.bounds import lower_bound, misses_allowed, trials_needed, upper_bound
 from calibration.canonical import Fields, Json, canonical, format_time
-from calibration.results import Evidence, GroupResult, Lack, Shortfall, SiteResult
+from calibration.results import Evidence, GroupResult, Lack, Shortfall, SiteResult, read_evidence
 from calibration.scores import ABNORMAL, UNKNOWN, ScoreTable
 from calibration.terms import Group, Terms, Unit
 from calibration.threshold import count_accepted, group_threshold
@@ -339,7 +339,7 @@ def certificate_from_json(text: str) -> Certificate | Refusal:
         raise DataError(f"certificate: the format must be {FORMAT!r}")
     certified, threshold = fields.flag("certified"), fields.number_or_none("threshold")
     delta, limit = fields.number("delta"), fields.number("miss_rate_limit")
-    evidence = _read_evidence(fields)
+    evidence = read_evidence(fields)
     try:
         terms = _read_terms(fields, evidence)
         fields.end()
@@ -374,57 +374,3 @@ def _read_terms(fields: Fields, evidence: Evidence) -> Terms:
     )
     split.end()
     return terms
-
-
-def _read_evidence(fields: Fields) -> Evidence:
-    return Evidence(
-        scores=fields.text("scores"),
-        candidate=fields.text_or_none("candidate"),
-        scope=fields.object_or_none("scope"),
-        studies=fields.count("studies"),
-        patients=fields.count("patients"),
-        studies_per_patient=fields.count("studies_per_patient"),
-        sites=tuple(_read_site(item) for item in fields.objects("sites")),
-        strata=tuple(_read_group(item) for item in fields.objects("strata")),
-        site_strata=tuple(_read_group(item) for item in fields.objects("site_strata")),
-        shortfalls=tuple(_read_shortfall(item) for item in fields.objects("shortfalls")),
-    )
-
-
-def _read_group(fields: Fields) -> GroupResult:
-    result = GroupResult(
-        name=fields.text("name"),
-        abnormal_patients=fields.count("abnormal_patients"),
-        misses_allowed=fields.count_or_none("misses_allowed"),
-        misses=fields.count_or_none("misses"),
-        miss_rate_upper=fields.rate("miss_rate_upper"),
-    )
-    fields.end()
-    return result
-
-
-def _read_site(fields: Fields) -> SiteResult:
-    result = SiteResult(
-        name=fields.text("name"),
-        abnormal_patients=fields.count("abnormal_patients"),
-        misses_allowed=fields.count_or_none("misses_allowed"),
-        misses=fields.count_or_none("misses"),
-        miss_rate_upper=fields.rate("miss_rate_upper"),
-        healthy_patients=fields.count("healthy_patients"),
-        healthy_accepted=fields.count_or_none("healthy_accepted"),
-        acceptance_lower=fields.rate("acceptance_lower"),
-        certified=fields.flag("certified"),
-    )
-    fields.end()
-    return result
-
-
-def _read_shortfall(fields: Fields) -> Shortfall:
-    result = Shortfall(
-        group=fields.text("group"),
-        lack=fields.choice("lack", Lack),
-        has=fields.number("has"),
-        needs=fields.number("needs"),
-    )
-    fields.end()
-    return result

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from calibration.canonical import Json
+from calibration.canonical import Fields, Json
 
 
 class Lack(StrEnum):
@@ -119,3 +119,58 @@ class Evidence:
     strata: tuple[GroupResult, ...]
     site_strata: tuple[GroupResult, ...]
     shortfalls: tuple[Shortfall, ...]
+
+
+def read_evidence(fields: Fields) -> Evidence:
+    """Return the evidence among the fields of a certificate or refusal; DataError if there is none or it is malformed."""
+    return Evidence(
+        scores=fields.text("scores"),
+        candidate=fields.text_or_none("candidate"),
+        scope=fields.object_or_none("scope"),
+        studies=fields.count("studies"),
+        patients=fields.count("patients"),
+        studies_per_patient=fields.count("studies_per_patient"),
+        sites=tuple(_read_site(item) for item in fields.objects("sites")),
+        strata=tuple(_read_group(item) for item in fields.objects("strata")),
+        site_strata=tuple(_read_group(item) for item in fields.objects("site_strata")),
+        shortfalls=tuple(_read_shortfall(item) for item in fields.objects("shortfalls")),
+    )
+
+
+def _read_group(fields: Fields) -> GroupResult:
+    result = GroupResult(
+        name=fields.text("name"),
+        abnormal_patients=fields.count("abnormal_patients"),
+        misses_allowed=fields.count_or_none("misses_allowed"),
+        misses=fields.count_or_none("misses"),
+        miss_rate_upper=fields.rate("miss_rate_upper"),
+    )
+    fields.end()
+    return result
+
+
+def _read_site(fields: Fields) -> SiteResult:
+    result = SiteResult(
+        name=fields.text("name"),
+        abnormal_patients=fields.count("abnormal_patients"),
+        misses_allowed=fields.count_or_none("misses_allowed"),
+        misses=fields.count_or_none("misses"),
+        miss_rate_upper=fields.rate("miss_rate_upper"),
+        healthy_patients=fields.count("healthy_patients"),
+        healthy_accepted=fields.count_or_none("healthy_accepted"),
+        acceptance_lower=fields.rate("acceptance_lower"),
+        certified=fields.flag("certified"),
+    )
+    fields.end()
+    return result
+
+
+def _read_shortfall(fields: Fields) -> Shortfall:
+    result = Shortfall(
+        group=fields.text("group"),
+        lack=fields.choice("lack", Lack),
+        has=fields.number("has"),
+        needs=fields.number("needs"),
+    )
+    fields.end()
+    return result
