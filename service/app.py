@@ -24,6 +24,8 @@ from service.retrieve.routes import router as retrieve_router
 from service.retrieve.workflow import Renderer
 from service.runtime import Runtime
 from service.settings import Settings
+from service.sites import store as site_store
+from service.sites.workflow import RANKS
 from service.storage.workflow import Folder, Storage
 from service.triage import store as triage_store
 from service.triage.decider import Decider
@@ -169,21 +171,24 @@ def _add_health(app: FastAPI) -> None:
     @app.get("/metrics", tags=["operation"], include_in_schema=False)
     def metrics_page(_principal: Auditor) -> Response:
         """Give the counters to Prometheus, which presents an auditor's token: they tell what each site sends."""
-        _look_up(app.state.runtime)
+        _look_up(app.state.runtime, app.state.decider.judge.bundle)
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
 
-def _look_up(runtime: Runtime) -> None:
+def _look_up(runtime: Runtime, bundle: str) -> None:
     """Set the gauges to what stands in the database."""
     with runtime.database.reading() as connection:
         items, studies = worklist_store.counts(connection), triage_store.counts(connection)
-    for gauge in (metrics.WORKITEMS, metrics.OLDEST, metrics.UNDECIDED):
+        sites = site_store.every(connection)
+    for gauge in (metrics.WORKITEMS, metrics.OLDEST, metrics.UNDECIDED, metrics.SITE_MODE):
         gauge.clear()
     for site, state, count, oldest in items:
         metrics.WORKITEMS.labels(site, state).set(count)
         metrics.OLDEST.labels(site, state).set((runtime.clock() - oldest).total_seconds())
     for state, count in studies:
         metrics.UNDECIDED.labels(state).set(count)
+    for site in sites:
+        metrics.SITE_MODE.labels(site.name).set(RANKS.index(site.under(bundle).mode))
 
 
 def _write_once(decider: Decider) -> None:

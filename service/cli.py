@@ -141,20 +141,32 @@ def add_site(
 
 @site_app.command("list")
 def list_sites(database: DatabaseUrl = None, as_json: AsJson = False) -> None:
-    """List the sites and their modes.
+    """List the sites, their modes, and the release that each mode holds under: under any other a site is in shadow.
 
     Example: demur site list
     """
-    from service.sites.store import every
+    from service.sites.store import every, falls
 
     with _open(_settings(database=database)).reading() as connection:
-        sites = every(connection)
+        sites = [(site, next(iter(falls(connection, site_id=site.id)), None)) for site in every(connection)]
     if as_json:
-        rows = [{"site": site.name, "mode": site.mode, "audit_probability": site.audit_probability} for site in sites]
+        rows = [
+            {
+                "site": site.name,
+                "mode": site.mode,
+                "bundle": site.bundle,
+                "audit_probability": site.audit_probability,
+                "fell": None if fell is None else {"at": fell.at.isoformat(), "why": fell.why, "bundle": fell.bundle},
+            }
+            for site, fell in sites
+        ]
         typer.echo(json.dumps({"sites": rows}))
         return
-    for site in sites:
-        typer.echo(f"{site.name:24} {site.mode:12} audits {site.audit_probability:g} of healthy calls")
+    for site, fell in sites:
+        under = "" if site.bundle is None or site.mode is Mode.SHADOW else f" under {site.bundle[:12]}"
+        typer.echo(f"{site.name:24} {site.mode + under:32} audits {site.audit_probability:g} of healthy calls")
+        if fell is not None:
+            typer.echo(f"{'':24} fell to shadow under {fell.bundle[:12]} at {fell.at:%Y-%m-%d %H:%M} UTC: {fell.why}")
     if not sites:
         typer.echo("There are no sites yet; demur site add NAME adds one.")
 

@@ -10,12 +10,14 @@ import httpx
 from sqlalchemy import text
 
 from models.errors import DataError, DemurError
+from models.vocabulary import Mode
 from service import schema
 from service.app import open_storage
 from service.database import Database
 from service.ledger.store import last
 from service.settings import Settings
-from service.triage.judge import Judge
+from service.sites.store import every
+from service.triage.judge import Judge, verified_bundle
 
 _DAYS_LEFT_MIN = 30
 _DRIFT_S_MAX = 5.0
@@ -37,6 +39,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("database", _database),
         ("storage", _storage),
         ("bundle", _bundle),
+        ("sites", _sites),
         ("clock", _clock),
         ("port", _port),
     )
@@ -100,6 +103,28 @@ def _bundle(settings: Settings) -> Finding:
         )
     finally:
         judge.close()
+
+
+def _sites(settings: Settings) -> Finding:
+    """Compare how far sites were raised with the open release: under another one they are in shadow."""
+    release = verified_bundle(settings.bundle, settings.trust, datetime.now(UTC))
+    database = Database(settings.database)
+    try:
+        if not schema.is_current(database):
+            return Finding(check="sites", is_good=True, found="there are none yet")
+        with database.reading() as connection:
+            sites = every(connection)
+    finally:
+        database.close()
+    raised = [site for site in sites if site.mode is not Mode.SHADOW]
+    lowered = [site.name for site in raised if release is not None and site.bundle != release.digest]
+    return Finding(
+        check="sites",
+        is_good=not lowered,
+        found=f"{len(sites)}, of which {len(raised) - len(lowered)} are raised"
+        + (f"; in shadow, since another release raised them: {', '.join(lowered)}" if lowered else ""),
+        advice="raise them under this release with demur site mode, or start the other one again" if lowered else "",
+    )
 
 
 def _clock(settings: Settings) -> Finding:

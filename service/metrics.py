@@ -9,7 +9,12 @@ INSTANCES = Counter("demur_instances_total", "Instances received.", ["site", "ou
 DECODED = Counter("demur_decoded_total", "Images decoded.", ["transfer_syntax", "decoder"])
 STAGES = Histogram("demur_stage_seconds", "Time of a stage of a study.", ["stage"], buckets=_BUCKETS)
 REQUESTS = Histogram("demur_request_seconds", "Time of a request.", ["route", "status"], buckets=_BUCKETS)
+SITE_FALLS = Counter("demur_site_falls_total", "Sites that went back to shadow.", ["site", "why"])
 
 WORKITEMS = Gauge("demur_workitems", "Open workitems.", ["site", "state"])
 OLDEST = Gauge("demur_oldest_workitem_seconds", "Age of the oldest open workitem.", ["site", "state"])
 UNDECIDED = Gauge("demur_undecided_studies", "Studies not decided yet.", ["state"])
+
+SITE_MODE = Gauge(
+    "demur_site_mode", "A site under the open release: 0 in shadow, 1 prioritises, 2 is autonomous.", ["site"]
+)

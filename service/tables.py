@@ -42,11 +42,25 @@ sites = Table(
     metadata,
     Column("id", _ID, primary_key=True),
     Column("name", String(64), nullable=False, unique=True),
+    #: How far it was raised, and under which release; under any other one it is in shadow.
     Column("mode", String(16), nullable=False),
+    Column("bundle", _SHA256),
     Column("audit_probability", Float, nullable=False),
     Column("service_level_s", Float, nullable=False),
     Column("created_at", Moment, nullable=False),
 )
+
+#: When and why a site went back to shadow by itself, under which release.
+site_falls = Table(
+    "site_falls",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("site_id", _ID, ForeignKey("sites.id"), nullable=False),
+    Column("bundle", _SHA256, nullable=False),
+    Column("why", String(32), nullable=False),
+    Column("at", Moment, nullable=False),
+)
+Index("ix_site_falls_site", site_falls.c.site_id, site_falls.c.bundle, site_falls.c.at)
 
 #: Long-lived secrets, by digest. A site's sender has its site; a token of no site belongs to a person or a monitor.
 tokens = Table(

@@ -2,10 +2,13 @@
 
 Invariants:
 
-- A site starts in shadow. It is raised only where the open bundle's certificate certifies it and is in date.
+- A site starts in shadow. It is raised only where a bundle's certificate certifies it and is in date, and under that bundle
+  alone: whoever decides with another one decides in shadow.
+- A site whose monitor raised the alarm is not raised under that bundle again.
 - Lowering is always allowed. Every change is on the ledger.
 """
 
+import logging
 import re
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -14,14 +17,18 @@ from sqlalchemy import Connection
 
 from calibration.certificate import Certificate
 from models.vocabulary import Mode
+from service import metrics
 from service.access.workflow import Role, issue_token, rotate_tokens
 from service.errors import MissingError, SiteError
 from service.ledger.workflow import Kind, append
 from service.sites import store
-from service.sites.store import Site
+from service.sites.store import Fall, Site, Why
+
+logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_ORDER = (Mode.SHADOW, Mode.PRIORITISE, Mode.AUTONOMOUS)
+#: Modes, lowest first.
+RANKS = (Mode.SHADOW, Mode.PRIORITISE, Mode.AUTONOMOUS)
 SERVICE_LEVEL_S = 4 * 3600.0
 
 
@@ -35,6 +42,7 @@ def add_site(connection: Connection, name: str, *, audit_probability: float, now
         id=uuid4().hex,
         name=name,
         mode=Mode.SHADOW,
+        bundle=None,
         audit_probability=audit_probability,
         service_level_s=SERVICE_LEVEL_S,
         created_at=now,
@@ -67,17 +75,64 @@ def replace_token(connection: Connection, name: str, *, grace: timedelta, now: d
 def set_mode(
     connection: Connection, name: str, mode: Mode, *, certificate: Certificate | None, bundle: str, now: datetime
 ) -> Site:
-    """Set a site's mode; raise SiteError where nothing proves that it may be raised."""
-    site = find_site(connection, name)
-    if _ORDER.index(mode) > _ORDER.index(site.mode):
-        _check_may_rise(name, certificate, now)
-    store.set_mode(connection, site.id, mode)
-    body = {"change": "mode", "name": name, "from": site.mode, "to": mode, "bundle": bundle}
+    """Set a site's mode; raise SiteError where nothing proves that it may be raised under this bundle."""
+    site = store.get(connection, find_site(connection, name).id, lock=True)
+    present = site.under(bundle) if bundle else site
+    is_raised = RANKS.index(mode) > RANKS.index(present.mode)
+    if is_raised:
+        _check_may_rise(connection, site, certificate, bundle, now)
+    store.set_mode(connection, site.id, mode, bundle=bundle if is_raised else site.bundle)
+    body = {"change": "mode", "name": name, "from": present.mode, "to": mode, "bundle": bundle}
+    if is_raised and certificate is not None:
+        watched = {"alpha": certificate.alpha, "delta": certificate.delta, "q_min": site.audit_probability}
+        body |= {"watch": watched}
     append(connection, Kind.SITE, body, at=now, site_id=site.id)
     return store.get(connection, site.id)
 
 
-def _check_may_rise(name: str, certificate: Certificate | None, now: datetime) -> None:
+def fall(connection: Connection, site_id: str, *, bundle: str, why: Why, now: datetime) -> bool:
+    """Put a site that was raised under a bundle back into shadow; False if it was not raised under it."""
+    site = store.get(connection, site_id, lock=True)
+    if site.under(bundle).mode is Mode.SHADOW:
+        return False
+    store.set_mode(connection, site.id, Mode.SHADOW, bundle=site.bundle)
+    _record_fall(connection, site, Fall(site_id=site.id, bundle=bundle, why=why, at=now))
+    return True
+
+
+def check_modes(connection: Connection, *, certificate: Certificate, bundle: str, now: datetime) -> None:
+    """Let sites fall whose certificate has expired, and say once of those raised under another bundle that it is not open."""
+    for site in store.every(connection):
+        if site.mode is Mode.SHADOW:
+            continue
+        if site.bundle == bundle:
+            if now >= certificate.expires:
+                fall(connection, site.id, bundle=bundle, why=Why.EXPIRED, now=now)
+            continue
+        locked = store.get(connection, site.id, lock=True)  # of two processes that look at once one says it
+        if not any(known.why is Why.RELEASE for known in store.falls(connection, site_id=site.id, bundle=bundle)):
+            _record_fall(connection, locked, Fall(site_id=site.id, bundle=bundle, why=Why.RELEASE, at=now))
+
+
+def _record_fall(connection: Connection, site: Site, fall: Fall) -> None:
+    store.add_fall(connection, fall)
+    body = {
+        "change": "fell",
+        "name": site.name,
+        "from": site.mode,
+        "to": Mode.SHADOW,
+        "bundle": fall.bundle,
+        "why": fall.why,
+    }
+    append(connection, Kind.SITE, body, at=fall.at, site_id=site.id)
+    metrics.SITE_FALLS.labels(site.name, fall.why).inc()
+    logger.warning("site fell to shadow", extra={"action": "site_fell", "site": site.name, "why": str(fall.why)})
+
+
+def _check_may_rise(
+    connection: Connection, site: Site, certificate: Certificate | None, bundle: str, now: datetime
+) -> None:
+    name = site.name
     if certificate is None:
         raise SiteError("no bundle is open, so nothing certifies this site; give --bundle and --trust")
     if not certificate.issued <= now < certificate.expires:
@@ -89,3 +144,9 @@ def _check_may_rise(name: str, certificate: Certificate | None, now: datetime) -
         raise SiteError(
             f"the bundle's certificate does not certify {name}; it certifies {', '.join(certified) or 'no site'}"
         )
+    if site.audit_probability <= 0.0:
+        raise SiteError(
+            f"no healthy call of {name} would be audited, so nothing would watch it: its audit probability is 0"
+        )
+    if any(known.why is Why.ALARM for known in store.falls(connection, site_id=site.id, bundle=bundle)):
+        raise SiteError(f"the monitor of {name} raised the alarm under this bundle; another one must certify it")

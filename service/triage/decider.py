@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from service.database import Database
 from service.settings import Settings
+from service.sites.workflow import check_modes
 from service.storage.workflow import Storage
 from service.triage import store, workflow
 from service.triage.judge import Judge
@@ -74,6 +75,9 @@ class Decider:
                 now=now,
             )
             worklist.sweep(connection, now=now)
+        if self.judge.certificate is not None:
+            with self.database.writing() as connection:
+                check_modes(connection, certificate=self.judge.certificate, bundle=self.judge.bundle, now=now)
 
     def take_due(self) -> int:
         """Begin to decide what is due, as far as there is room; return how many studies."""

@@ -166,7 +166,7 @@ def _settle(
     now: datetime,
 ) -> Study:
     """Decide, and write it down: study, worklist, ledger."""
-    site = get_site(connection, study.site_id)
+    site = get_site(connection, study.site_id).under(judge.bundle)
     score = evidence.assessment.score if evidence.assessment is not None else math.nan
     gates = (*evidence.gates, *_gates_of(study))
     studies_before = store.lock_patient(connection, study.id)

@@ -85,12 +85,24 @@ def _create_tables() -> None:
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("mode", sa.String(length=16), nullable=False),
+        sa.Column("bundle", sa.String(length=64), nullable=True),
         sa.Column("audit_probability", sa.Float(), nullable=False),
         sa.Column("service_level_s", sa.Float(), nullable=False),
         sa.Column("created_at", Moment(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sites")),
         sa.UniqueConstraint("name", name=op.f("uq_sites_name")),
     )
+    op.create_table(
+        "site_falls",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("site_id", sa.String(length=32), nullable=False),
+        sa.Column("bundle", sa.String(length=64), nullable=False),
+        sa.Column("why", sa.String(length=32), nullable=False),
+        sa.Column("at", Moment(), nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_site_falls_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_site_falls")),
+    )
+    op.create_index("ix_site_falls_site", "site_falls", ["site_id", "bundle", "at"], unique=False)
     op.create_table(
         "workers",
         sa.Column("id", sa.String(length=32), nullable=False),

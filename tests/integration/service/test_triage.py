@@ -54,7 +54,7 @@ def autonomous(service: Any, mode: Mode = Mode.AUTONOMOUS) -> None:
     service.clock.now = service.clock.now.replace(year=2026)
     with service.database.writing() as connection:
         for (site_id,) in connection.exec_driver_sql("SELECT id FROM sites").all():
-            set_mode(connection, site_id, mode)
+            set_mode(connection, site_id, mode, bundle=Release.bundle)
 
 
 def send(service: Any, data: bytes | None = None, **query: str) -> dict[str, Any]:
@@ -269,6 +269,7 @@ def test_a_site_is_in_shadow_under_another_release_than_it_was_raised_under(star
     judge = release()
     service = start(judge)
     with service.database.writing() as connection:
+        connection.exec_driver_sql("UPDATE sites SET audit_probability = 0.1")
         raise_site(
             connection,
             "north",
@@ -277,6 +278,7 @@ def test_a_site_is_in_shadow_under_another_release_than_it_was_raised_under(star
             bundle=judge.bundle,
             now=service.clock(),
         )
+        connection.exec_driver_sql("UPDATE sites SET audit_probability = 0.0")
     assert send(service)["is_cleared"] is True
     judge.bundle = "c" * 64  # what a process that was restarted with another release decides
     assert send(service)["mode"] == "shadow"

@@ -17,7 +17,9 @@ HOUR = timedelta(hours=1)
 
 
 def site(mode: Mode) -> Site:
-    return Site(id="s", name="north", mode=mode, audit_probability=0.1, service_level_s=3600.0, created_at=NOW)
+    return Site(
+        id="s", name="north", mode=mode, bundle="b", audit_probability=0.1, service_level_s=3600.0, created_at=NOW
+    )
 
 
 def ruling(decision: Decision, placement: Placement, *reasons: Reason) -> Ruling:
