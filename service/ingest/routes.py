@@ -18,11 +18,10 @@ from service.errors import (
     ConflictError,
     MediaTypeError,
     MissingError,
-    NotAcceptableError,
     RequestError,
     TooLargeError,
 )
-from service.ingest import workflow
+from service.ingest import answers, workflow
 from service.ingest.multipart import RelatedReader, boundary_of
 from service.ingest.schemas import status_of, store_response, warning_of
 from service.ingest.workflow import Outcome, Receipt
@@ -108,18 +107,16 @@ async def complete_study(study_id: str, principal: Sender, runtime: Running, dec
 async def _store(
     request: Request, principal: Principal, runtime: Runtime, decider: Decider, study_instance_uid: str | None
 ) -> Response:
-    _check_accept(request)
+    media_type = answers.wanted(",".join(request.headers.getlist("accept")))
     with request.app.state.gate.pass_through(principal.site_id or ""):
         async with _spooled(request, runtime, decider) as spools:
             receipts = await asyncio.to_thread(_take_in_all, runtime, decider, principal, spools, study_instance_uid)
     root = f"{str(request.base_url).rstrip('/')}/dicom-web"
     headers = {"Warning": f'299 demur: "{warning}"'} if (warning := warning_of(receipts)) else {}
-    return JSONResponse(
-        store_response(receipts, root=root),
-        status_code=status_of(receipts),
-        headers=headers,
-        media_type="application/dicom+json",
-    )
+    body, status = store_response(receipts, root=root), status_of(receipts)
+    if media_type == answers.XML:
+        return Response(answers.native_xml(body), status_code=status, headers=headers, media_type=media_type)
+    return JSONResponse(body, status_code=status, headers=headers, media_type=media_type)
 
 
 @contextlib.asynccontextmanager
@@ -252,10 +249,3 @@ def _get(runtime: Runtime, study_id: str) -> Study:
 
 def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _check_accept(request: Request) -> None:
-    accept = request.headers.get("accept", "*/*")
-    wanted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
-    if not wanted & {"*/*", "application/*", "application/dicom+json", "application/json", ""}:
-        raise NotAcceptableError("the answer is given as application/dicom+json")

@@ -3,8 +3,11 @@
 import gzip
 from collections.abc import Callable
 from typing import Any
+from xml.etree.ElementTree import fromstring
 
 import pytest
+from dicomweb_client.web import _load_xml_dataset
+from pydicom.dataset import Dataset
 
 from tests.service_support import make_dicom, related, uid_of
 
@@ -104,6 +107,26 @@ def test_a_mixture_is_answered_202_with_each_instances_own_fate(service: Any) ->
     assert answer.json()["0008119A"]["Value"][0]["00081197"]["Value"] == [0xC000]
 
 
+def test_the_same_answer_is_given_in_xml_to_who_asks_for_it(service: Any) -> None:
+    first = make_dicom()
+    uids = {name: uid_of(first, name) for name in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")}
+    for parts, status in (
+        ([first, b"not dicom at all" * 40], 202),
+        ([first], 200),
+        ([make_dicom(seed=1, **uids)], 409),
+        ([b"hello" * 99], 400),
+    ):
+        body, content_type = related(parts)
+        plain, xml = (
+            service.client("north").post(STOW, content=body, headers={"Content-Type": content_type, "Accept": accept})
+            for accept in ("*/*", "application/dicom+xml")
+        )
+        assert (plain.status_code, xml.status_code) == (status, status)
+        assert xml.headers["content-type"] == "application/dicom+xml"
+        assert xml.headers.get("warning") == plain.headers.get("warning")
+        assert _load_xml_dataset(fromstring(xml.content)) == Dataset.from_json(plain.json())
+
+
 def test_an_instance_of_another_study_than_the_path_names_is_refused(service: Any) -> None:
     data = make_dicom()
     answer = post(service, data, path=f"{STOW}/1.2.3")
@@ -135,6 +158,7 @@ def test_a_tiff_preamble_stays(service: Any) -> None:
         ({"Content-Type": 'multipart/related; type="application/dicom"'}, 400),
         ({"Content-Type": "application/dicom", "Content-Encoding": "gzip"}, 415),
         ({"Content-Type": "application/dicom", "Accept": "text/html"}, 406),
+        ({"Content-Type": "application/dicom", "Accept": "application/dicom+json;q=0"}, 406),
     ],
 )
 def test_what_cannot_be_understood_is_refused_in_words(service: Any, headers: dict[str, str], status: int) -> None:
@@ -150,6 +174,49 @@ def test_a_body_over_the_limit_is_refused_and_nothing_is_left_behind(start: Call
     answer = service.client("north").post(STOW, content=make_dicom(), headers={"Content-Type": "application/dicom"})
     assert answer.status_code == 413
     assert list((tmp_path / "files" / "incoming").iterdir()) == []
+
+
+@pytest.mark.parametrize("is_announced", [True, False])
+def test_a_request_over_the_limit_is_refused(start: Callable[..., Any], is_announced: bool) -> None:
+    service = start(request_bytes_max=10_000)
+    body, content_type = related([make_dicom(), make_dicom()])
+    content = body if is_announced else iter([body[:9_000], body[9_000:]])
+    answer = service.client("north").post(STOW, content=content, headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/too-large")
+    assert counts(service)["instances"] == 0
+
+
+def test_a_request_of_too_many_parts_is_refused(start: Callable[..., Any]) -> None:
+    service = start(request_parts_max=2)
+    assert post(service, make_dicom(), make_dicom(), make_dicom()).status_code == 413
+    assert counts(service)["instances"] == 0
+    assert post(service, make_dicom(), make_dicom()).status_code == 200
+
+
+def test_a_part_of_another_type_is_refused_with_the_whole_request(service: Any) -> None:
+    body, content_type = related([make_dicom(), make_dicom()])
+    at = body.rindex(b"application/dicom")
+    other = body[:at] + b"application/json " + body[at + 17 :]
+    answer = service.client("north").post(STOW, content=other, headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json()["detail"]) == (415, "a part is not application/dicom")
+    assert counts(service)["instances"] == 0
+
+
+def test_parts_may_say_their_length(service: Any) -> None:
+    data = make_dicom()
+    body, content_type = related([data, make_dicom()])
+    told = body.replace(b"\r\n\r\n", f"\r\nContent-Length: {len(data)}\r\n\r\n".encode(), 1)
+    assert told != body
+    answer = service.client("north").post(STOW, content=told, headers={"Content-Type": content_type})
+    assert answer.status_code == 200
+    assert counts(service)["instances"] == 2
+
+
+@pytest.mark.parametrize("kind", ["application/dicom", "application/octet-stream"])
+def test_one_bare_instance_is_stored_too(service: Any, kind: str) -> None:
+    answer = service.client("north").post(STOW, content=make_dicom(), headers={"Content-Type": kind})
+    assert (answer.status_code, len(answer.json()["00081199"]["Value"])) == (200, 1)
+    assert service.client("north").post(STOW, content=b"", headers={"Content-Type": kind}).status_code == 400
 
 
 def test_a_nearly_full_disk_is_told_before_anything_is_lost(start: Callable[..., Any]) -> None:
