@@ -1,6 +1,6 @@
 """How many films that must not be decided are strange to a candidate, by kind, and what that costs in healthy films.
 
-    python benchmarks/strangeness.py CANDIDATE/ [--certificate certificate.json] [--films 400] [--out table.md]
+    python benchmarks/strangeness.py CANDIDATE/ [--certificate certificate.json] [--films 300] [--out table.md]
     python benchmarks/strangeness.py CANDIDATE/ --alternatives RUN/ [--out table.md]
 
 Films go through the candidate's own decoder, preprocessing and graph. The headers' veto is left out: it refuses most of the
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--certificate", type=Path)
     parser.add_argument("--alternatives", type=Path, metavar="RUN")
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--films", type=int, default=400, help="of each kind that is made, or of each site")
+    parser.add_argument("--films", type=int, default=300, help="of each kind that is made, or of each site")
     parser.add_argument("--fitted", type=int, default=300, help="phantoms of each site that alternatives are fitted on")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
