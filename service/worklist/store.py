@@ -144,7 +144,7 @@ def next_scheduled(connection: Connection, site_id: str | None) -> Workitem | No
 
 
 def overdue_leases(connection: Connection, now: datetime) -> list[str]:
-    """Return the ids of claimed workitems without a result whose lease has ended."""
+    """Return the ids of claimed workitems whose lease has ended, but for those that complete by themselves."""
     query = select(workitems.c.id).where(
         workitems.c.state == "IN PROGRESS", workitems.c.lease_until < now, workitems.c.final_at.is_(None)
     )

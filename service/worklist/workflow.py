@@ -266,16 +266,20 @@ def amend(connection: Connection, principal: Principal, workitem_id: str, result
     _record(connection, Kind.ADDENDUM, workitem, by=principal.name, result=result, now=now)
 
 
-def complete(connection: Connection, workitem: Workitem, *, now: datetime) -> None:
+def complete(connection: Connection, workitem: Workitem, *, now: datetime, reason: str = "") -> None:
     """Make a result final; films that came after the claim were perhaps not seen, so the study goes back for them."""
     store.change(connection, workitem.id, state=State.COMPLETED, final_at=None, lease_until=None, changed_at=now)
-    _record_state(connection, workitem, State.COMPLETED, by=workitem.reader or "", reason="", now=now)
+    _record_state(connection, workitem, State.COMPLETED, by=workitem.reader or "", reason=reason, now=now)
     if store.has_later_films(connection, workitem):
         _replace(connection, workitem, now=now)
 
 
 def sweep(connection: Connection, *, now: datetime) -> int:
-    """Complete what can no longer be undone, and take back claims whose lease has ended; return how many."""
+    """Complete what can no longer be undone, and end claims whose lease has run out; return how many.
+
+    A result that was given stands: a claim that ends after it completes the case under its reader's name, as it would
+    have been on the page. Only a case without one goes back to be read by somebody else.
+    """
     changed = 0
     for workitem_id in store.due_results(connection, now):
         workitem = store.find(connection, site_id=None, workitem_id=workitem_id, lock=True)
@@ -288,8 +292,11 @@ def sweep(connection: Connection, *, now: datetime) -> int:
             continue
         if workitem.lease_until is None or workitem.lease_until >= now:
             continue
-        _cancel(connection, workitem, reason="the claim was not renewed", by="demur", now=now)
-        _replace(connection, workitem, now=now)
+        if workitem.verdict is not None:
+            complete(connection, workitem, now=now, reason="the claim ended after the result was given")
+        else:
+            _cancel(connection, workitem, reason="the claim was not renewed", by="demur", now=now)
+            _replace(connection, workitem, now=now)
         changed += 1
     return changed
 

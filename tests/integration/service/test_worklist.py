@@ -46,6 +46,15 @@ def update(service: Any, uid: str, transaction: str | None, finding: Finding = F
     )
 
 
+def renew(service: Any, uid: str, transaction: str) -> Any:
+    return service.client("rita").post(
+        f"/dicom-web/workitems/{uid}",
+        params={"transaction-uid": transaction},
+        content="{}",
+        headers={"Content-Type": "application/dicom+json"},
+    )
+
+
 def cancel(service: Any, uid: str) -> Any:
     return service.client("rolf").post(f"/dicom-web/workitems/{uid}/cancelrequest")
 
@@ -216,7 +225,7 @@ def test_a_search_that_means_nothing_is_400(service: Any, query: dict[str, str])
 def test_a_claim_that_is_not_renewed_goes_to_another_reader(service: Any) -> None:
     uid = bring_to(service, "IN PROGRESS")
     service.clock.advance(600)
-    assert update(service, uid, RIGHT).status_code == 200, "an update renews the claim"
+    assert renew(service, uid, RIGHT).status_code == 200, "an update renews the claim"
     service.clock.advance(600)
     service.settle()
     assert state_of(service, uid) == "IN PROGRESS"
@@ -226,6 +235,34 @@ def test_a_claim_that_is_not_renewed_goes_to_another_reader(service: Any) -> Non
     waiting = service.client("rolf").get("/dicom-web/workitems", params={"ProcedureStepState": "SCHEDULED"}).json()
     assert len(waiting) == 1
     assert put_state(service, waiting[0]["00080018"]["Value"][0], "IN PROGRESS", WRONG, "rolf").status_code == 200
+
+
+def test_a_result_stands_when_the_claim_ends_before_it_was_completed(service: Any) -> None:
+    uid = bring_to(service, "IN PROGRESS")
+    assert update(service, uid, RIGHT, Finding.FINDING).status_code == 200
+    service.clock.advance(1000)
+    service.settle()
+    assert state_of(service, uid) == "COMPLETED", "nobody has to read again what was read"
+    result = get(service, uid)["00741216"]["Value"][0]["00741212"]["Value"][0]
+    assert result["0040A168"]["Value"][0]["00080100"]["Value"] == ["finding"]
+    assert get(service, uid)["00404035"]["Value"][0]["00404037"]["Value"] == [{"Alphabetic": "rita"}]
+    assert service.rows("SELECT count(*) FROM workitems WHERE state = 'SCHEDULED'") == [(0,)]
+    last = json.loads(service.rows("SELECT body FROM ledger ORDER BY sequence DESC LIMIT 1")[0][0])
+    assert (last["to"], last["by"]) == ("COMPLETED", "rita")
+    assert last["reason"] == "the claim ended after the result was given"
+
+
+def test_films_that_came_after_the_claim_are_read_although_the_claim_ended_with_a_result(service: Any) -> None:
+    study = "1.2.3.4"
+    uid = send(service, StudyInstanceUID=study)
+    put_state(service, uid, "IN PROGRESS", RIGHT)
+    service.clock.advance(10)
+    send(service, StudyInstanceUID=study)
+    update(service, uid, RIGHT)
+    service.clock.advance(1000)
+    service.settle()
+    assert state_of(service, uid) == "COMPLETED"
+    assert service.rows("SELECT count(*) FROM workitems WHERE state = 'SCHEDULED'") == [(1,)]
 
 
 def test_a_result_may_be_undone_for_a_minute_and_is_final_after_it_across_restarts(service: Any) -> None:
