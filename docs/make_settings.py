@@ -24,7 +24,8 @@ def main() -> None:
     """Print the page."""
     print(HEAD)
     for name, field in Settings.model_fields.items():
-        print(f"| `DEMUR_{name.upper()}` | {shown(field.default)} | {field.description} |")
+        variable = field.validation_alias or f"DEMUR_{name.upper()}"
+        print(f"| `{variable}` | {shown(field.default)} | {field.description} |")
 
 
 if __name__ == "__main__":

@@ -40,3 +40,5 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for chatty in ("httpx", "alembic", "multipart", "python_multipart", "sqlalchemy"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It warns of every span that finds no room while a collector is away; that it is away is an error, told now and then.
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)

@@ -7,7 +7,12 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 DECISIONS = Counter("demur_decisions_total", "Studies decided.", ["site", "decision", "reason"])
 INSTANCES = Counter("demur_instances_total", "Instances received.", ["site", "outcome"])
 DECODED = Counter("demur_decoded_total", "Images decoded.", ["transfer_syntax", "decoder"])
-STAGES = Histogram("demur_stage_seconds", "Time of a stage of a study.", ["stage"], buckets=_BUCKETS)
+STAGES = Histogram(
+    "demur_stage_seconds",
+    "Time of a stage: store, decide and settle of a study; decode, wait and infer of an image.",
+    ["stage"],
+    buckets=_BUCKETS,
+)
 REQUESTS = Histogram("demur_request_seconds", "Time of a request.", ["route", "status"], buckets=_BUCKETS)
 SITE_FALLS = Counter("demur_site_falls_total", "Sites that went back to shadow.", ["site", "why"])
 

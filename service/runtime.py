@@ -9,15 +9,17 @@ from fastapi import Depends, Request
 
 from service.database import Database
 from service.settings import Settings
+from service.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """One process's database, settings and clock."""
+    """One process's database, settings, clock and tracing."""
 
     settings: Settings
     database: Database
     clock: Callable[[], datetime]
+    tracing: Tracing
 
 
 def runtime_of(request: Request) -> Runtime:

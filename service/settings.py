@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Everything that a deployment may choose. What belongs to a release travels in its bundle instead."""
 
-    model_config = SettingsConfigDict(env_prefix="DEMUR_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="DEMUR_", frozen=True, extra="ignore", validate_by_name=True)
 
     database: str = Field("sqlite:///demur-data/demur.sqlite", description="SQLAlchemy URL: SQLite or PostgreSQL")
     storage: str = Field("demur-data/files", description="folder of the stored files, or s3://bucket/prefix")
@@ -58,3 +58,8 @@ class Settings(BaseSettings):
     )
     drain_s: int = Field(30, gt=0, description="how long requests under way may take after SIGTERM")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="URL of an OpenTelemetry collector that takes spans over HTTP; none are made if not given",
+    )

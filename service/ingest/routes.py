@@ -189,33 +189,36 @@ async def _feed(request: Request, write: Callable[[bytes], None], settings: Sett
 def _take_in_all(
     runtime: Runtime, decider: Decider, principal: Principal, spools: list[Spool], study_instance_uid: str | None
 ) -> list[Receipt]:
-    arrivals = [workflow.receive(spool) for spool in spools]
-    workflow.keep(decider.storage, arrivals)
-    now = runtime.clock()
-    with runtime.database.writing() as connection:
-        return workflow.take_in(
-            connection,
-            get_site(connection, principal.site_id or ""),
-            arrivals,
-            due_at=workflow.due_after(now, runtime.settings.quiet_s),
-            now=now,
-            study_instance_uid=study_instance_uid,
-        )
+    with runtime.tracing.stage("store"):
+        arrivals = [workflow.receive(spool) for spool in spools]
+        workflow.keep(decider.storage, arrivals)
+        now = runtime.clock()
+        with runtime.database.writing() as connection:
+            return workflow.take_in(
+                connection,
+                get_site(connection, principal.site_id or ""),
+                arrivals,
+                due_at=workflow.due_after(now, runtime.settings.quiet_s),
+                now=now,
+                study_instance_uid=study_instance_uid,
+            )
 
 
 def _take_in_one(
     runtime: Runtime, decider: Decider, principal: Principal, spool: Spool, more: bool
 ) -> tuple[Receipt, Attempt | None]:
-    arrival = workflow.receive(spool)
-    workflow.keep(decider.storage, [arrival])
-    now = runtime.clock()
     attempt: Attempt | None = None
-    with runtime.database.writing() as connection:
-        site = get_site(connection, principal.site_id or "")
-        due_at = workflow.due_after(now, runtime.settings.quiet_s)
-        (receipt,) = workflow.take_in(connection, site, [arrival], due_at=due_at, now=now)
-        if receipt.is_stored and not more:
-            attempt = workflow.begin_at_once(connection, receipt.study_id, worker_id=decider.worker_id, now=now)
+    with runtime.tracing.stage("store") as about:
+        arrival = workflow.receive(spool)
+        workflow.keep(decider.storage, [arrival])
+        now = runtime.clock()
+        with runtime.database.writing() as connection:
+            site = get_site(connection, principal.site_id or "")
+            due_at = workflow.due_after(now, runtime.settings.quiet_s)
+            (receipt,) = workflow.take_in(connection, site, [arrival], due_at=due_at, now=now)
+            if receipt.is_stored and not more:
+                attempt = workflow.begin_at_once(connection, receipt.study_id, worker_id=decider.worker_id, now=now)
+        about(receipt.study_id)
     if receipt.outcome is Outcome.UNREADABLE:
         raise InputError(receipt.explanation)
     if not receipt.is_stored:

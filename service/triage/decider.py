@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import os
 import random
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
@@ -16,6 +18,7 @@ from service.database import Database
 from service.settings import Settings
 from service.sites.workflow import check_modes
 from service.storage.workflow import Storage
+from service.tracing import Tracing
 from service.triage import store, workflow
 from service.triage.judge import Judge
 from service.triage.store import Attempt, Study
@@ -34,7 +37,13 @@ class Decider:
     """
 
     def __init__(
-        self, database: Database, storage: Storage, judge: Judge, settings: Settings, clock: Callable[[], datetime]
+        self,
+        database: Database,
+        storage: Storage,
+        judge: Judge,
+        settings: Settings,
+        clock: Callable[[], datetime],
+        tracing: Tracing,
     ) -> None:
         self.database = database
         self.storage = storage
@@ -43,6 +52,7 @@ class Decider:
         self.clock = clock
         self.rng = random.SystemRandom()
         self._settings = settings
+        self._tracing = tracing
         self._threads = ThreadPoolExecutor(4 * len(os.sched_getaffinity(0)), thread_name_prefix="decide")
         self._active: set[str] = set()
         self._futures: set[Future[Study | None]] = set()
@@ -50,7 +60,8 @@ class Decider:
     def decide(self, attempt: Attempt) -> "Future[Study | None]":
         """Pursue an attempt that has been committed."""
         self._active.add(attempt.id)
-        future = self._threads.submit(self._pursue, attempt)
+        # In the caller's context, so that its span is the parent.
+        future = self._threads.submit(contextvars.copy_context().run, self._pursue, attempt)
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
         return future
@@ -125,12 +136,15 @@ class Decider:
 
     def _pursue(self, attempt: Attempt) -> Study | None:
         try:
-            with self.database.reading() as connection:
-                images = store.images(connection, attempt.study_id)
-            evidence = workflow.look(self.judge, self.storage, images)
-            now = self.clock()
-            with self.database.writing() as connection:
-                return workflow.finish(connection, attempt, evidence, self.judge, rng=self.rng, now=now)
+            with self._tracing.stage("decide", attempt.study_id):
+                with self.database.reading() as connection:
+                    images = store.images(connection, attempt.study_id)
+                began_ns = time.time_ns()
+                evidence = workflow.look(self.judge, self.storage, images)
+                self._tracing.past(workflow.stages_of(evidence), attempt.study_id, since_ns=began_ns)
+                now = self.clock()
+                with self._tracing.stage("settle", attempt.study_id), self.database.writing() as connection:
+                    return workflow.finish(connection, attempt, evidence, self.judge, rng=self.rng, now=now)
         except Exception as fault:  # the study stays on the worklist, and its attempt is found lost
             logger.error(  # noqa: TRY400
                 "attempt failed",

@@ -214,13 +214,21 @@ def _settle(
     return decided
 
 
+def stages_of(evidence: Evidence) -> list[tuple[str, float]]:
+    """Return where the time of looking went, in seconds, image by image; what an image did not come to is left out."""
+    images = evidence.assessment.images if evidence.assessment is not None else ()
+    return [
+        (stage, seconds)
+        for timings in (image.timings for image in images)
+        for stage, seconds in (("decode", timings.decode_s), ("wait", timings.wait_s), ("infer", timings.infer_s))
+        if seconds
+    ]
+
+
 def _count(evidence: Evidence) -> None:
-    """Count where a study's time went, and what decoded its images."""
+    """Count what decoded the images."""
     if evidence.assessment is None:
         return
-    timings = evidence.assessment.timings
-    for stage, seconds in (("decode", timings.decode_s), ("wait", timings.wait_s), ("infer", timings.infer_s)):
-        metrics.STAGES.labels(stage).observe(seconds)
     for image, decoder in zip(evidence.images, evidence.assessment.decoders, strict=False):
         metrics.DECODED.labels(image.transfer_syntax_uid, decoder or "none").inc()
 

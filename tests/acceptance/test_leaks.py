@@ -1,4 +1,4 @@
-"""No patient's data and no UID in logs, metrics, addresses of pages or error texts: a distinctive study, every route, then a search."""
+"""No patient's data and no UID in logs, metrics, spans, addresses of pages or error texts: a distinctive study, every route, then a search."""
 
 import json
 import logging
@@ -14,6 +14,7 @@ from service.app import create_app
 from service.database import Database
 from service.logs import JsonFormatter
 from service.settings import Settings
+from tests.collector import collecting
 from tests.service_support import Process, make_dicom, related
 
 DICOM = {"Content-Type": "application/dicom"}
@@ -57,7 +58,30 @@ def test_of_another_libraries_message_only_the_first_line_is_logged() -> None:
 
 
 def test_what_names_a_patient_stays_out_of_logs_metrics_addresses_and_errors(process: Process) -> None:
-    process.environment = {"DEMUR_LOG_LEVEL": "DEBUG", "DEMUR_QUIET_S": "0.1"}
+    with collecting() as collector:
+        process.environment = {
+            "DEMUR_LOG_LEVEL": "DEBUG",
+            "DEMUR_QUIET_S": "0.1",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "FASTAPI_OTEL_AUTO_CONFIGURE": "true",  # whose own spans tell paths and queries
+        }
+        told = ask_everything(process)
+        process.stop()
+    log = process.log()
+    assert "study_decided" in log
+    assert len(log.splitlines()) > 50, "requests are logged at this level"
+    secrets = [word for value in NAMES.values() for word in re.split(r"\^", value)]
+    assert [word for word in secrets if word in log] == []
+    whole = "\n".join(told)
+    assert "demur_instances_total" in whole
+    assert [word for word in secrets if word in whole] == []
+    assert {path for path, _ in collector.bodies} == {"/v1/traces"}
+    assert {"decide", "GET /dicom-web/studies"} <= {span.name for span in collector.spans}
+    assert [word for word in secrets if any(word.encode() in body for _, body in collector.bodies)] == []
+
+
+def ask_everything(process: Process) -> list[str]:
+    """Start the service, send it a distinctive study, take every route in every role; return what ought to name nobody."""
     process.start()
     sender = process.demur("site", "add", "north")["token"]
     database = Database(process.database)
@@ -106,11 +130,4 @@ def test_what_names_a_patient_stays_out_of_logs_metrics_addresses_and_errors(pro
                         told.append(answer.text)
                     if "html" in media or media == "":
                         told += [answer.headers.get("location", ""), answer.headers.get("warning", "")]
-    log = process.log()
-    assert "study_decided" in log
-    assert len(log.splitlines()) > 50, "requests are logged at this level"
-    secrets = [word for value in NAMES.values() for word in re.split(r"\^", value)]
-    assert [word for word in secrets if word in log] == []
-    whole = "\n".join(told)
-    assert "demur_instances_total" in whole
-    assert [word for word in secrets if word in whole] == []
+    return told

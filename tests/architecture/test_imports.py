@@ -52,6 +52,24 @@ def test_what_runs_in_a_hospital_never_loads_torch(module: str) -> None:
     assert out.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("endpoint", [None, "http://127.0.0.1:9"])
+def test_telemetry_is_loaded_if_it_is_configured_and_only_then(tmp_path: Path, endpoint: str | None) -> None:
+    code = f"""
+import sys
+from service.app import create_app
+from service.settings import Settings
+create_app(Settings(database="sqlite:///{tmp_path}/demur.sqlite", storage="{tmp_path}/files"))
+print([m for m in ("opentelemetry.sdk", "opentelemetry.exporter") if m in sys.modules])
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    if endpoint is not None:
+        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=environment
+    )
+    assert out.stdout.strip() == ("[]" if endpoint is None else "['opentelemetry.sdk', 'opentelemetry.exporter']")
+
+
 @pytest.mark.parametrize(
     ("place", "line"),
     [
