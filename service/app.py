@@ -98,8 +98,9 @@ def create_app(
     app.state.runtime = Runtime(settings=settings, database=database, clock=clock, tracing=tracing)
     app.state.decider = decider
     app.state.renderer = Renderer()
+    app.state.channels = Channels(at_once=settings.channels_max)
     app.state.reader_token_digest = digest_of(reader_token or new_secret())
-    app.state.gate = Gate(at_once=settings.requests_max, per_minute=settings.site_requests_per_minute)
+    app.state.gate = open_gate(settings)
     problems.install(app)
     app.include_router(audit_router)
     app.include_router(ingest_router)
@@ -119,6 +120,15 @@ def open_storage(settings: Settings) -> Storage:
 
         return Bucket.open(settings)
     return Folder(Path(settings.storage), reserve_bytes=settings.reserve_bytes)
+
+
+def open_gate(settings: Settings) -> Gate:
+    """Return the gate that the settings describe."""
+    return Gate(
+        at_once=settings.requests_max,
+        per_minute=settings.site_requests_per_minute,
+        bytes_per_minute=settings.site_bytes_per_minute,
+    )
 
 
 class Edge:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 from models.errors import DataError
 from service import logs, schema
-from service.app import open_storage, utc_now
+from service.app import open_gate, open_storage, utc_now
 from service.database import Database
 from service.ingest.dimse import Receiver, quieten
 from service.ingest.dimse_limits import Allowance
-from service.ingest.gate import Gate
 from service.settings import Settings
 from service.sites.workflow import find_site
 
@@ -60,7 +59,7 @@ def run(settings: Settings, announce: Callable[[Listening], None]) -> None:
             total_bytes=settings.dimse_bytes_max,
             pdu_s=_PDU_S,
         ),
-        gate=Gate(at_once=settings.requests_max, per_minute=settings.site_requests_per_minute),
+        gate=open_gate(settings),
         clock=utc_now,
     )
     try:

@@ -3,6 +3,7 @@
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import uvicorn
 
@@ -10,6 +11,7 @@ from models.errors import DataError
 from service import logs
 from service.access.workflow import new_secret
 from service.app import create_app
+from service.connections import PatientProtocol
 from service.settings import Settings
 from service.triage.judge import Judge
 
@@ -30,7 +32,7 @@ def run(settings: Settings, announce: Callable[[str, str | None, str], None]) ->
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=partial(PatientProtocol, header_s=settings.header_s),  # pyright: ignore[reportArgumentType]
         ws="none",
         access_log=False,
         server_header=False,

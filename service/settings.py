@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     dimse_port: int = Field(11112, description="port that demur receive listens on; 0 takes a free one")
     dimse_ae_title: str = Field("DEMUR", max_length=16, description="AE title of demur receive")
     dimse_sites: str = Field("", description="who may send over DIMSE: calling AE titles as TITLE=SITE,TITLE=SITE")
-    dimse_associations_max: int = Field(16, gt=0, description="associations at once; more are rejected")
+    dimse_associations_max: int = Field(
+        16, gt=0, description="associations at once; more are rejected, and a site's beyond its share"
+    )
     dimse_bytes_max: int = Field(2 << 30, gt=0, description="bytes of all messages under way over DIMSE, in memory")
     dimse_tls_clients: Path | None = Field(
         None, description="PEM file of the authorities whose client certificates demur receive demands"
@@ -48,9 +50,17 @@ class Settings(BaseSettings):
     instance_bytes_max: int = Field(512 << 20, gt=0, description="largest instance")
     request_bytes_max: int = Field(4 << 30, gt=0, description="largest request")
     request_parts_max: int = Field(2000, gt=0, description="most instances in a request")
-    requests_max: int = Field(64, gt=0, description="store requests under way at once; more are answered 503")
+    requests_max: int = Field(
+        64, gt=0, description="store requests under way at once; more are answered 503, and a site beyond its share 429"
+    )
     site_requests_per_minute: int = Field(
         6000, gt=0, description="store requests of one site a minute; more are answered 429"
+    )
+    site_bytes_per_minute: int = Field(
+        16 << 30, gt=0, description="bytes that one site may send a minute; what comes after them is answered 429"
+    )
+    header_s: float = Field(
+        30.0, gt=0, description="how long a request's header may take; the connection is closed after that"
     )
     reserve_bytes: int = Field(512 << 20, ge=0, description="free space under which nothing more is taken in")
     body_s: float = Field(

@@ -25,6 +25,7 @@ from typing import cast
 from pydicom import config, uid
 from pydicom.dataset import Dataset
 from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.transport import ThreadedAssociationServer
@@ -36,7 +37,7 @@ from service.database import Database
 from service.errors import OverloadedError, RateError
 from service.ingest import workflow
 from service.ingest.dimse_limits import Allowance, end, guard
-from service.ingest.gate import Gate
+from service.ingest.gate import Gate, has_room
 from service.ingest.identify import Identity
 from service.ingest.schemas import FAILURE_REASONS
 from service.ingest.workflow import Receipt
@@ -70,6 +71,8 @@ IMPLEMENTATION_CLASS_UID = "2.25.212395421926087614935216358846279814701"
 SUCCESS, OUT_OF_RESOURCES, DOES_NOT_MATCH, FAULT = 0x0000, 0xA700, 0xA900, 0x0110
 #: (0000,0902) *Error Comment* is an LO.
 _COMMENT_MAX = 64
+#: Rejected for now by the service provider (PS3.8 Table 9-21).
+_LOCAL_LIMIT_EXCEEDED = 0x02, 0x03, 0x02
 _IDLE_S = 60
 _VERIFICATION = "1.2.840.10008.1.1"
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -114,6 +117,7 @@ class Receiver:
         handlers = [
             (evt.EVT_CONN_OPEN, lambda event: guard(event.assoc, self._allowance)),
             (evt.EVT_CONN_CLOSE, lambda event: end(event.assoc)),
+            (evt.EVT_REQUESTED, self._admit),
             (evt.EVT_DIMSE_RECV, lambda event: self._allowance.end_message(event.assoc)),
             (evt.EVT_DIMSE_SENT, lambda event: self._allowance.answer_message(event.assoc)),
             (evt.EVT_C_STORE, self._store),
@@ -136,6 +140,19 @@ class Receiver:
             association.abort()
         while self._is_storing():
             time.sleep(_POLL_S)
+
+    def _admit(self, event: Event) -> None:
+        """Turn an association away whose site has its share of them; who may send at all, pynetdicom checks after this."""
+        holders = [self._site_of(one) for one in self._ae.active_associations if one is not event.assoc]
+        others = [site for site in holders if site is not None]
+        mine = others.count(self._site_of(event.assoc) or "")
+        if not has_room(mine=mine, taken=len(others), places=self._ae.maximum_associations):
+            event.assoc.acse.send_reject(*_LOCAL_LIMIT_EXCEEDED)
+            event.assoc.kill()
+
+    def _site_of(self, association: Association) -> str | None:
+        request = association.requestor.primitive
+        return None if request is None else self._sites.get(str(request.calling_ae_title).strip())
 
     def _is_storing(self) -> bool:
         with self._lock:
@@ -163,7 +180,8 @@ class Receiver:
 
     def _take_in(self, request: C_STORE, event: Event) -> Receipt:
         site_id = self._sites[str(event.assoc.requestor.ae_title).strip()]
-        with self._gate.pass_through(site_id), self._storage.spool() as spool:
+        with self._gate.pass_through(site_id) as passage, self._storage.spool() as spool:
+            passage.bytes = cast("BytesIO", request.DataSet).getbuffer().nbytes
             spool.write(_head(request, str(event.context.transfer_syntax)))
             spool.write(cast("BytesIO", request.DataSet).getbuffer())
             arrival = workflow.receive(spool)

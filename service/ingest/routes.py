@@ -22,6 +22,7 @@ from service.errors import (
     TooLargeError,
 )
 from service.ingest import answers, workflow
+from service.ingest.gate import Passage
 from service.ingest.multipart import RelatedReader, boundary_of
 from service.ingest.schemas import status_of, store_response, warning_of
 from service.ingest.workflow import Outcome, Receipt
@@ -73,8 +74,8 @@ async def post_study(
     """
     if _media_type(request) not in ("application/dicom", "application/octet-stream"):
         raise MediaTypeError("send one DICOM instance as application/dicom")
-    with request.app.state.gate.pass_through(principal.site_id or ""):
-        async with _spooled(request, runtime, decider) as spools:
+    with request.app.state.gate.pass_through(principal.site_id or "") as passage:
+        async with _spooled(request, runtime, decider, passage) as spools:
             receipt, attempt = await asyncio.to_thread(_take_in_one, runtime, decider, principal, spools[0], more)
         study = await _decided(runtime, decider, receipt.study_id, attempt, is_wanted=not more)
     status = 202 if study.state != "decided" else 201 if receipt.outcome is Outcome.STORED else 200
@@ -108,8 +109,8 @@ async def _store(
     request: Request, principal: Principal, runtime: Runtime, decider: Decider, study_instance_uid: str | None
 ) -> Response:
     media_type = answers.wanted(",".join(request.headers.getlist("accept")))
-    with request.app.state.gate.pass_through(principal.site_id or ""):
-        async with _spooled(request, runtime, decider) as spools:
+    with request.app.state.gate.pass_through(principal.site_id or "") as passage:
+        async with _spooled(request, runtime, decider, passage) as spools:
             receipts = await asyncio.to_thread(_take_in_all, runtime, decider, principal, spools, study_instance_uid)
     root = f"{str(request.base_url).rstrip('/')}/dicom-web"
     headers = {"Warning": f'299 demur: "{warning}"'} if (warning := warning_of(receipts)) else {}
@@ -120,7 +121,9 @@ async def _store(
 
 
 @contextlib.asynccontextmanager
-async def _spooled(request: Request, runtime: Runtime, decider: Decider) -> AsyncIterator[list[Spool]]:
+async def _spooled(
+    request: Request, runtime: Runtime, decider: Decider, passage: Passage
+) -> AsyncIterator[list[Spool]]:
     """Give the instances of a request's body, in files on their way into storage; they are forgotten if not kept."""
     settings = runtime.settings
     if request.headers.get("content-encoding", "identity").lower() != "identity":
@@ -140,14 +143,14 @@ async def _spooled(request: Request, runtime: Runtime, decider: Decider) -> Asyn
             return _Measured(spools[-1], settings.instance_bytes_max)
 
         if _media_type(request) in ("application/dicom", "application/octet-stream"):
-            await _feed(request, begin("application/dicom").write, settings)
+            await _feed(request, begin("application/dicom").write, settings, passage)
             if not spools[0].bytes:
                 raise RequestError("the body is empty")
         else:
             reader = RelatedReader(
                 boundary_of(request.headers.get("content-type", "")), begin, parts_max=settings.request_parts_max
             )
-            await _feed(request, reader.write, settings)
+            await _feed(request, reader.write, settings, passage)
             reader.finish()
             if not spools:
                 raise RequestError("the body has no parts")
@@ -166,7 +169,7 @@ class _Measured:
         self._spool.write(data)
 
 
-async def _feed(request: Request, write: Callable[[bytes], None], settings: Settings) -> None:
+async def _feed(request: Request, write: Callable[[bytes], None], settings: Settings, passage: Passage) -> None:
     """Pass a body on as it comes; who drips it would hold a place at the gate for ever, and is let go."""
     left = settings.request_bytes_max
     ends_at = asyncio.get_running_loop().time() + settings.body_s
@@ -174,6 +177,7 @@ async def _feed(request: Request, write: Callable[[bytes], None], settings: Sett
         async with asyncio.timeout_at(ends_at) as allowed:
             async for chunk in request.stream():
                 left -= len(chunk)
+                passage.bytes += len(chunk)
                 if left < 0:
                     raise TooLargeError(f"a request may have {settings.request_bytes_max >> 20} MiB")
                 if chunk:

@@ -69,6 +69,7 @@ def front(service: Any, tmp_path: Path) -> Iterator[Callable[..., Front]]:
         connections: int = 8,
         associations_max: int = 4,
         per_minute: int = 1000,
+        bytes_per_minute: int = 1 << 30,
         pdu_s: float = 30.0,
     ) -> Front:
         with service.database.reading() as connection:
@@ -83,7 +84,7 @@ def front(service: Any, tmp_path: Path) -> Iterator[Callable[..., Front]]:
             allowance=Allowance(
                 connections=connections, message_bytes=message_bytes, total_bytes=total_bytes, pdu_s=pdu_s
             ),
-            gate=Gate(at_once=4, per_minute=per_minute),
+            gate=Gate(at_once=4, per_minute=per_minute, bytes_per_minute=bytes_per_minute),
             clock=service.clock,
         )
         begun.append(receiver)
@@ -218,6 +219,13 @@ def test_a_site_that_sends_too_much_is_told_to_wait(front: Callable[..., Front])
     assert listening.store(make_dicom(), title="VAN").Status == 0
 
 
+def test_a_site_that_sends_too_many_bytes_is_told_to_wait(front: Callable[..., Front]) -> None:
+    listening = front(bytes_per_minute=5000)
+    assert listening.store(make_dicom()).Status == 0
+    assert listening.store(make_dicom()).Status == 0xA700
+    assert listening.store(make_dicom(), title="VAN").Status == 0
+
+
 def test_a_message_that_is_too_large_ends_its_connection(service: Any, front: Callable[..., Front]) -> None:
     listening = front(message_bytes=100_000)
     with listening.sending() as association:
@@ -265,6 +273,16 @@ def test_too_many_associations_are_rejected_for_the_moment(front: Callable[..., 
     with listening.sending() as first, listening.sending("VAN") as second:
         assert first.is_established
         assert second.is_rejected
+
+
+def test_one_site_leaves_associations_to_the_others(front: Callable[..., Front]) -> None:
+    listening = front(associations_max=4)
+    with listening.sending() as first, listening.sending() as second, listening.sending() as third:
+        assert (first.is_established, second.is_established, third.is_rejected) == (True, True, True)
+        with listening.sending("VAN") as other:
+            assert other.is_established
+    with listening.sending() as again:
+        assert again.is_established
 
 
 @pytest.mark.parametrize(

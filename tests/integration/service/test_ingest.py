@@ -234,6 +234,12 @@ def test_a_site_that_sends_too_much_is_asked_to_wait(start: Callable[..., Any]) 
     assert post(service, make_dicom(), site="south").status_code == 200, "another site is not held up"
 
 
+def test_a_site_that_sends_too_many_bytes_is_asked_to_wait(start: Callable[..., Any]) -> None:
+    service = start(site_bytes_per_minute=5000)
+    assert [post(service, make_dicom()).status_code for _ in range(2)] == [200, 429]
+    assert post(service, make_dicom(), site="south").status_code == 200, "another site is not held up"
+
+
 def test_a_script_gets_the_decision_at_once(service: Any) -> None:
     client = service.client("north")
     answer = client.post("/v1/studies", content=make_dicom(), headers={"Content-Type": "application/dicom"})
