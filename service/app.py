@@ -98,7 +98,6 @@ def create_app(
     app.state.runtime = Runtime(settings=settings, database=database, clock=clock, tracing=tracing)
     app.state.decider = decider
     app.state.renderer = Renderer()
-    app.state.channels = Channels(at_once=settings.channels_max)
     app.state.reader_token_digest = digest_of(reader_token or new_secret())
     app.state.gate = open_gate(settings)
     problems.install(app)
