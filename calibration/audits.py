@@ -135,6 +135,26 @@ def process_due(
     return after, tuple(call for call in due if call.audited and call.error is None)
 
 
+def look_ahead(audited: Audited, calls: Iterable[Call]) -> MonitorState:
+    """Return the monitor as it is with all calls made so far, for the alarm alone.
+
+    The alarm need not wait until calls have reached their age. With the errors that are known by now, its evidence is at no time
+    greater than it would be had every label been known at the call, and for that one Ville's inequality holds. The bound is another
+    matter: what is not known yet speaks for the site there.
+
+    Parameters
+    ----------
+    audited : Audited
+        What was processed.
+    calls : iterable of Call
+        At least all that were not, in any order; one without a label counts as none.
+    """
+    waiting = sorted(
+        (call for call in calls if _is_new(call, audited.through)), key=lambda call: (call.accessioned, call.key)
+    )
+    return observe(audited.monitor, np.array([_z(call, unresolved=False) for call in waiting], np.float64))
+
+
 def _is_new(call: Call, through: tuple[datetime, str] | None) -> bool:
     return through is None or (call.accessioned, call.key) > through
 

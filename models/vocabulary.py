@@ -103,6 +103,8 @@ class Reason(StrEnum):
     ATTEMPT_LOST = "attempt_lost"
     #: A fault of Demur's own; the log has it.
     FAULT = "fault"
+    #: It was called healthy; then its site's monitor alarmed or its inputs drifted, so it is read after all.
+    RECALLED = "recalled"
     #: Instances arrived after the decision; the study is read by a human.
     REOPENED = "reopened"
     #: Other bytes came under the UID of an instance that was stored already, or an instance names another patient.

@@ -44,9 +44,20 @@ class Settings(BaseSettings):
     lost_after_s: float = Field(15.0, gt=0, description="attempts of a process silent for so long are lost")
     lease_s: float = Field(900.0, gt=0, description="a claim that is not renewed for so long is taken back")
     undo_s: float = Field(60.0, ge=0, description="how long a reader may undo a result given on the page")
+    retention_days: int | None = Field(
+        None, gt=0, description="days after which a study that nobody has to read is erased; kept for ever if not given"
+    )
     session_s: float = Field(12 * 3600.0, gt=0, description="how long a sign-in lasts")
 
     audit_probability: float = Field(0.05, ge=0, le=1, description="share of healthy calls read unmarked, at new sites")
+    audit_grace_days: float = Field(
+        14.0,
+        gt=0,
+        description="how long readers have for a healthy call that is read unmarked; not to be changed later",
+    )
+    recall_days: float = Field(
+        14.0, ge=0, description="how long back cleared studies are put on the worklist when a site's monitor alarms"
+    )
     instance_bytes_max: int = Field(512 << 20, gt=0, description="largest instance")
     request_bytes_max: int = Field(4 << 30, gt=0, description="largest request")
     request_parts_max: int = Field(2000, gt=0, description="most instances in a request")
@@ -66,6 +77,7 @@ class Settings(BaseSettings):
     body_s: float = Field(
         60.0, gt=0, description="how long a request's body may take, and a second more for each 64 KiB of it"
     )
+    channels_max: int = Field(64, ge=0, description="event channels (WebSockets) open at once; more are answered 503")
     drain_s: int = Field(30, gt=0, description="how long requests under way may take after SIGTERM")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     otlp_endpoint: str | None = Field(

@@ -99,7 +99,7 @@ access_events = Table(
 Index("ix_access_events_at", access_events.c.at, access_events.c.id)
 Index("ix_access_events_study", access_events.c.study_id, access_events.c.at)
 
-#: waiting: to be decided when due. deciding: an attempt is under way. decided: has a decision.
+#: waiting: to be decided when due. deciding: an attempt is under way. decided: has a decision. erased: is no more.
 studies = Table(
     "studies",
     metadata,
@@ -120,7 +120,7 @@ studies = Table(
     Column("due_at", Moment, nullable=False),
     #: Counts what has changed the study's images; a decision holds for one revision.
     Column("revision", Integer, nullable=False),
-    #: A decision was made before instances that came later.
+    #: A decision was made before instances came or went, or the patient was corrected: read by a human, whatever it says.
     Column("is_reopened", Boolean, nullable=False),
     #: Other bytes came under the UID of an instance that was stored already.
     Column("conflicts", Integer, nullable=False),
@@ -133,8 +133,13 @@ studies = Table(
     Column("bundle", _SHA256),
     Column("decided_at", Moment),
     Column("elapsed_ms", Float),
+    #: The patient's columns are not what the stored files say.
+    Column("corrected_at", Moment),
+    Column("erased_at", Moment),
+    #: Of an erased study that counts among its patient's: a salted digest of the identifier.
+    Column("former_patient", _SHA256),
     UniqueConstraint("site_id", "study_instance_uid"),
-    CheckConstraint("state IN ('waiting', 'deciding', 'decided')", name="state"),
+    CheckConstraint("state IN ('waiting', 'deciding', 'decided', 'erased')", name="state"),
 )
 Index(
     "ix_studies_due",
@@ -144,6 +149,7 @@ Index(
 )
 Index("ix_studies_received", studies.c.site_id, studies.c.received_at)
 Index("ix_studies_patient", studies.c.site_id, studies.c.patient_id)
+Index("ix_studies_former", studies.c.site_id, studies.c.former_patient)
 
 instances = Table(
     "instances",
@@ -171,6 +177,32 @@ instances = Table(
     UniqueConstraint("site_id", "sop_instance_uid"),
 )
 Index("ix_instances_study", instances.c.study_id, instances.c.received_at)
+
+#: Salts of the digests that the ledger has of a corrected study's patients; without them these say nothing.
+corrections = Table(
+    "corrections",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("study_id", _ID, ForeignKey("studies.id"), nullable=False, index=True),
+    Column("salt", String(64), nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+#: Files that a site has erased, for ever: see ``storage.erasing``. A file that nothing refers to has an empty site.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("digest", _SHA256, primary_key=True),
+    Column("site_id", _ID, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("swept_at", Moment),
+)
+Index(
+    "ix_erasures_unswept",
+    erasures.c.at,
+    postgresql_where=erasures.c.swept_at.is_(None),
+    sqlite_where=erasures.c.swept_at.is_(None),
+)
 
 #: Processes that decide. An open attempt of one that has fallen silent is lost.
 workers = Table(
@@ -225,6 +257,8 @@ workitems = Table(
     #: A result given on the page becomes final at this time unless it is undone.
     Column("final_at", Moment),
     Column("cancel_reason", Text),
+    #: What the reader is told of the last request to cancel, in DICOM JSON.
+    Column("cancel_request", Text),
     Column("replaces", _ID),
     CheckConstraint("state IN ('SCHEDULED', 'IN PROGRESS', 'COMPLETED', 'CANCELED')", name="state"),
 )
@@ -236,6 +270,63 @@ Index(
 )
 _CLAIMED = text("state = 'IN PROGRESS'")
 Index("ix_workitems_claimed", workitems.c.lease_until, postgresql_where=_CLAIMED, sqlite_where=_CLAIMED)
+
+#: Healthy calls that were acted on, each with its audit draw; made from the ledger, as are the two tables after it.
+calls = Table(
+    "calls",
+    metadata,
+    Column("study_id", _ID, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("site_id", _ID, ForeignKey("sites.id"), nullable=False),
+    Column("bundle", _SHA256, nullable=False),
+    Column("decided_at", Moment, nullable=False),
+    Column("probability", Float, nullable=False),
+    Column("is_drawn", Boolean, nullable=False),
+    #: What readers found of a drawn one; null: not read.
+    Column("error", Boolean),
+    Column("is_counted", Boolean, nullable=False),
+)
+Index("ix_calls_site", calls.c.site_id, calls.c.bundle, calls.c.decided_at)
+_WAITING = text("NOT is_counted")
+Index("ix_calls_waiting", calls.c.decided_at, postgresql_where=_WAITING, sqlite_where=_WAITING)
+
+#: What watches a site under a release: the monitor of its healthy calls, the test of its inputs.
+watches = Table(
+    "watches",
+    metadata,
+    Column("site_id", _ID, ForeignKey("sites.id"), primary_key=True),
+    Column("bundle", _SHA256, primary_key=True),
+    Column("monitor", Text),
+    #: The last call that the monitor has counted.
+    Column("through_at", Moment),
+    Column("through_key", String(64)),
+    Column("inputs", Text, nullable=False),
+    #: What was cleared since this time and not read is being put back on the worklist.
+    Column("recall_from", Moment),
+)
+
+#: How far the ledger was followed.
+watch_cursor = Table(
+    "watch_cursor",
+    metadata,
+    Column("name", String(16), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+)
+
+#: Who is told of what happens on the worklist. A subscriber's name belongs to the principal who made it.
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("aet", String(16), primary_key=True),
+    Column("target", _UID, primary_key=True),
+    Column("id", _ID, nullable=False),
+    Column("is_wanted", Boolean, nullable=False),
+    Column("has_lock", Boolean, nullable=False),
+    Column("filter", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("suspended_at", Moment),
+)
 
 #: Append-only: triggers refuse update and delete.
 ledger = Table(

@@ -35,7 +35,7 @@ class Replayed:
 def decisions(database: Database) -> list[Entry]:
     """Return the ledger's decisions, oldest first."""
     with database.reading() as connection:
-        return list(entries(connection, kind=Kind.DECIDED))
+        return list(entries(connection, kinds=(Kind.DECIDED,)))
 
 
 def replay_all(

@@ -1,6 +1,6 @@
 """The ledger's SQL."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -55,15 +55,20 @@ def add(connection: Connection, entry: Entry) -> None:
     )
 
 
-def entries(connection: Connection, *, kind: str | None = None) -> Iterator[Entry]:
-    """Yield entries in order, a page at a time."""
+def entries(connection: Connection, *, kinds: Sequence[str] = (), after: int = 0) -> Iterator[Entry]:
+    """Yield entries after a sequence number in order, a page at a time; of some kinds if any are named."""
     query = select(ledger).order_by(ledger.c.sequence).limit(_PAGE)
-    if kind is not None:
-        query = query.where(ledger.c.kind == kind)
-    after = -1
+    if kinds:
+        query = query.where(ledger.c.kind.in_(kinds))
     while page := connection.execute(query.where(ledger.c.sequence > after)).all():
         yield from map(_entry, page)
         after = page[-1].sequence
+
+
+def entries_of(connection: Connection, study_id: str, *, kinds: Sequence[str]) -> list[Entry]:
+    """Return a study's entries of some kinds, in order."""
+    query = select(ledger).where(ledger.c.study_id == study_id, ledger.c.kind.in_(kinds))
+    return [_entry(row) for row in connection.execute(query.order_by(ledger.c.sequence))]
 
 
 def _entry(row: Row[tuple[object, ...]]) -> Entry:

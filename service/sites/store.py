@@ -78,10 +78,12 @@ def find(connection: Connection, name: str) -> Site | None:
     return None if row is None else _site(row)
 
 
-def get(connection: Connection, site_id: str, *, lock: bool = False) -> Site:
-    """Return the site of an id that is known to exist, locked for change if asked."""
+def get(connection: Connection, site_id: str, *, lock: bool = False, hold: bool = False) -> Site:
+    """Return the site of an id that is known to exist; locked for change, or held as it is until the transaction ends."""
     query = select(sites).where(sites.c.id == site_id)
-    return _site(connection.execute(query.with_for_update(key_share=True) if lock else query).one())
+    if lock or hold:
+        query = query.with_for_update(read=hold, key_share=lock)
+    return _site(connection.execute(query).one())
 
 
 def every(connection: Connection) -> list[Site]:

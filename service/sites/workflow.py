@@ -91,12 +91,18 @@ def set_mode(
 
 
 def fall(connection: Connection, site_id: str, *, bundle: str, why: Why, now: datetime) -> bool:
-    """Put a site that was raised under a bundle back into shadow; False if it was not raised under it."""
+    """Put a site that was raised under a bundle back into shadow; False if nothing has changed.
+
+    An alarm is kept though the site had been lowered meanwhile, or raised under another bundle: it bars it from this one.
+    """
     site = store.get(connection, site_id, lock=True)
-    if site.under(bundle).mode is Mode.SHADOW:
+    is_raised = site.under(bundle).mode is not Mode.SHADOW
+    is_known = any(known.why is Why.ALARM for known in store.falls(connection, site_id=site.id, bundle=bundle))
+    if not is_raised and (why is not Why.ALARM or is_known):
         return False
-    store.set_mode(connection, site.id, Mode.SHADOW, bundle=site.bundle)
-    _record_fall(connection, site, Fall(site_id=site.id, bundle=bundle, why=why, at=now))
+    if is_raised:
+        store.set_mode(connection, site.id, Mode.SHADOW, bundle=site.bundle)
+    _record_fall(connection, site.under(bundle), Fall(site_id=site.id, bundle=bundle, why=why, at=now))
     return True
 
 

@@ -22,6 +22,7 @@ from service.tracing import Tracing
 from service.triage import store, workflow
 from service.triage.judge import Judge
 from service.triage.store import Attempt, Study
+from service.watch import workflow as watch
 from service.worklist import workflow as worklist
 
 logger = logging.getLogger(__name__)
@@ -89,6 +90,11 @@ class Decider:
         if self.judge.certificate is not None:
             with self.database.writing() as connection:
                 check_modes(connection, certificate=self.judge.certificate, bundle=self.judge.bundle, now=now)
+        grace, recall = timedelta(days=self._settings.audit_grace_days), timedelta(days=self._settings.recall_days)
+        with self.database.writing() as connection:
+            watch.sweep(connection, grace=grace, recall=recall, now=now)
+        with self.database.writing() as connection:
+            watch.put_back(connection, now=now)
 
     def take_due(self) -> int:
         """Begin to decide what is due, as far as there is room; return how many studies."""

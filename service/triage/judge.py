@@ -24,8 +24,12 @@ class Judge:
 
     @classmethod
     def open(cls, bundle: Path | None, trust: Path | None, now: datetime | None = None) -> Self:
-        """Verify and open a bundle, and check its golden films; VerificationError if anything is wrong."""
-        opened = verified_bundle(bundle, trust, now or datetime.now(UTC))
+        """Verify and open a bundle, and check its golden films; VerificationError if anything is wrong.
+
+        One whose certificate has expired is opened: a service that starts again then does as one that went on does, which
+        takes in every study and calls each IDK.
+        """
+        opened = verified_bundle(bundle, trust, now or datetime.now(UTC), may_be_over=True)
         if opened is None:
             return cls()
         from deploy.runtime import Engine
@@ -47,13 +51,23 @@ class Judge:
 
         return self.engine.assess([Image(data=image) for image in images])
 
+    def words(self, now: datetime) -> str:
+        """Say which release decides, for an operator."""
+        if self.certificate is None:
+            return "none: every study is IDK"
+        if now >= self.certificate.expires:
+            return f"{self.bundle[:12]}, expired at {self.certificate.expires.isoformat()}: every study is IDK"
+        return self.bundle[:12]
+
     def close(self) -> None:
         """End the decoder processes."""
         if self.engine is not None:
             self.engine.close()
 
 
-def verified_bundle(bundle: Path | None, trust: Path | None, now: datetime) -> "Bundle | None":
+def verified_bundle(
+    bundle: Path | None, trust: Path | None, now: datetime, *, may_be_over: bool = False
+) -> "Bundle | None":
     """Open a bundle, which is to verify it; None if none is named."""
     if bundle is None:
         return None
@@ -66,4 +80,4 @@ def verified_bundle(bundle: Path | None, trust: Path | None, now: datetime) -> "
         raise DataError("a bundle needs the keys that are trusted; give their file with --trust")
     if not trust.is_file():
         raise DataError(f"no such file: {trust}; give a list of trusted keys with --trust")
-    return open_bundle(bundle, Trust.parse(trust.read_text(encoding="utf-8")), now)
+    return open_bundle(bundle, Trust.parse(trust.read_text(encoding="utf-8")), now, may_be_over=may_be_over)

@@ -1,12 +1,13 @@
 """Studies, attempts and workers in SQL."""
 
+import hashlib
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_, select, update
 
 from service.database import insert_or_ignore
 from service.tables import attempts, instances, studies, workers
@@ -86,11 +87,18 @@ def lock_patient(connection: Connection, study_id: str) -> int | None:
         connection.execute(select(func.pg_advisory_xact_lock(key)))
     query = select(func.count()).where(
         studies.c.site_id == row.site_id,
-        studies.c.patient_id == row.patient_id,
+        or_(
+            and_(studies.c.patient_id == row.patient_id, or_(studies.c.state == "decided", studies.c.is_reopened)),
+            studies.c.former_patient == former_patient(row.site_id, row.patient_id),
+        ),
         studies.c.id != study_id,
-        or_(studies.c.state == "decided", studies.c.is_reopened),
     )
     return connection.execute(query).scalar_one()
+
+
+def former_patient(site_id: str, patient_id: str) -> str:
+    """Return what is kept of an erased study's patient, so that later ones of the same patient are counted right."""
+    return hashlib.sha256(f"{site_id} {patient_id}".encode()).hexdigest()
 
 
 def due(connection: Connection, now: datetime, limit: int) -> list[Study]:

@@ -5,6 +5,7 @@ Invariants:
 - An attempt is committed before anything is decoded. One that never ends is IDK ``attempt_lost``, and is not retried.
 - A decision holds for the revision that was looked at; if instances came meanwhile, the study is decided again.
 - Only the policy's placement CLEARED takes a study off the worklist, and never one that a reader has claimed.
+- A site's mode is that under the open bundle, and stays what it is until the decision is committed.
 - A patient's decisions are made one after the other, so that the policy knows how many there were before.
 - Whether a healthy call is read all the same is drawn from what is known before it is read, and logged with its
   probability; readers cannot tell such a case from others.
@@ -118,6 +119,27 @@ def lose(
     return len(found)
 
 
+def reopen(connection: Connection, study: Study, *, why: str, now: datetime) -> None:
+    """Withdraw the decision of a study that this transaction has locked, if it has one; who asks puts it on the worklist."""
+    if study.state != "decided":
+        return
+    store.change(
+        connection,
+        study.id,
+        state="waiting",
+        is_reopened=True,
+        decision=None,
+        reasons=None,
+        score=None,
+        threshold=None,
+        placement=None,
+        decided_at=None,
+    )
+    body = {"why": why, "withdrawn": study.decision, "was_healthy": study.decision == Decision.HEALTHY}
+    append(connection, Kind.REOPENED, body, at=now, site_id=study.site_id, study_id=study.id)
+    logger.info("study reopened", extra={"action": "study_reopened", "study": study.id})
+
+
 def arrival_place(site: Site, *, received_at: datetime, reasons: tuple[str, ...] = ()) -> Place:
     """Return where a study stands before it is decided: by age alone."""
     read_by = received_at + timedelta(seconds=site.service_level_s)
@@ -166,7 +188,7 @@ def _settle(
     now: datetime,
 ) -> Study:
     """Decide, and write it down: study, worklist, ledger."""
-    site = get_site(connection, study.site_id).under(judge.bundle)
+    site = get_site(connection, study.site_id, hold=True).under(judge.bundle)
     score = evidence.assessment.score if evidence.assessment is not None else math.nan
     gates = (*evidence.gates, *_gates_of(study))
     studies_before = store.lock_patient(connection, study.id)

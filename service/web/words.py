@@ -123,6 +123,11 @@ REASONS: dict[Reason, Words] = {
         sentence="Demur failed on this study; the service's log says how.",
         advice="Read it as usual. If it happens often, tell whoever runs Demur.",
     ),
+    Reason.RECALLED: Words(
+        short="Read after all",
+        sentence="Demur had cleared this study; since then its site was found not to be safe to clear.",
+        advice="Read it with care: nobody has yet.",
+    ),
     Reason.REOPENED: Words(
         short="Images came later",
         sentence="Images arrived after the study was first decided or read.",

@@ -104,6 +104,19 @@ def _create_tables() -> None:
     )
     op.create_index("ix_site_falls_site", "site_falls", ["site_id", "bundle", "at"], unique=False)
     op.create_table(
+        "subscriptions",
+        sa.Column("owner", sa.String(length=64), nullable=False),
+        sa.Column("aet", sa.String(length=16), nullable=False),
+        sa.Column("target", sa.String(length=64), nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("is_wanted", sa.Boolean(), nullable=False),
+        sa.Column("has_lock", sa.Boolean(), nullable=False),
+        sa.Column("filter", sa.Text(), nullable=False),
+        sa.Column("created_at", Moment(), nullable=False),
+        sa.Column("suspended_at", Moment(), nullable=True),
+        sa.PrimaryKeyConstraint("owner", "aet", "target", name=op.f("pk_subscriptions")),
+    )
+    op.create_table(
         "workers",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("seen_at", Moment(), nullable=False),
@@ -138,7 +151,10 @@ def _create_tables() -> None:
         sa.Column("bundle", sa.String(length=64), nullable=True),
         sa.Column("decided_at", Moment(), nullable=True),
         sa.Column("elapsed_ms", sa.Float(), nullable=True),
-        sa.CheckConstraint("state IN ('waiting', 'deciding', 'decided')", name=op.f("ck_studies_state")),
+        sa.Column("corrected_at", Moment(), nullable=True),
+        sa.Column("erased_at", Moment(), nullable=True),
+        sa.Column("former_patient", sa.String(length=64), nullable=True),
+        sa.CheckConstraint("state IN ('waiting', 'deciding', 'decided', 'erased')", name=op.f("ck_studies_state")),
         sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_studies_site_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_studies")),
         sa.UniqueConstraint("site_id", "study_instance_uid", name=op.f("uq_studies_site_id_study_instance_uid")),
@@ -153,6 +169,74 @@ def _create_tables() -> None:
     )
     op.create_index("ix_studies_received", "studies", ["site_id", "received_at"], unique=False)
     op.create_index("ix_studies_patient", "studies", ["site_id", "patient_id"], unique=False)
+    op.create_index("ix_studies_former", "studies", ["site_id", "former_patient"], unique=False)
+    op.create_table(
+        "corrections",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("study_id", sa.String(length=32), nullable=False),
+        sa.Column("salt", sa.String(length=64), nullable=False),
+        sa.Column("at", Moment(), nullable=False),
+        sa.ForeignKeyConstraint(["study_id"], ["studies.id"], name=op.f("fk_corrections_study_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_corrections")),
+    )
+    op.create_index(op.f("ix_corrections_study_id"), "corrections", ["study_id"], unique=False)
+    op.create_table(
+        "erasures",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("site_id", sa.String(length=32), nullable=False),
+        sa.Column("at", Moment(), nullable=False),
+        sa.Column("swept_at", Moment(), nullable=True),
+        sa.PrimaryKeyConstraint("digest", "site_id", name=op.f("pk_erasures")),
+    )
+    op.create_index(
+        "ix_erasures_unswept",
+        "erasures",
+        ["at"],
+        unique=False,
+        postgresql_where=sa.text("swept_at IS NULL"),
+        sqlite_where=sa.text("swept_at IS NULL"),
+    )
+    op.create_table(
+        "calls",
+        sa.Column("study_id", sa.String(length=32), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("site_id", sa.String(length=32), nullable=False),
+        sa.Column("bundle", sa.String(length=64), nullable=False),
+        sa.Column("decided_at", Moment(), nullable=False),
+        sa.Column("probability", sa.Float(), nullable=False),
+        sa.Column("is_drawn", sa.Boolean(), nullable=False),
+        sa.Column("error", sa.Boolean(), nullable=True),
+        sa.Column("is_counted", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_calls_site_id")),
+        sa.PrimaryKeyConstraint("study_id", "revision", name=op.f("pk_calls")),
+    )
+    op.create_index("ix_calls_site", "calls", ["site_id", "bundle", "decided_at"], unique=False)
+    op.create_index(
+        "ix_calls_waiting",
+        "calls",
+        ["decided_at"],
+        unique=False,
+        postgresql_where=sa.text("NOT is_counted"),
+        sqlite_where=sa.text("NOT is_counted"),
+    )
+    op.create_table(
+        "watches",
+        sa.Column("site_id", sa.String(length=32), nullable=False),
+        sa.Column("bundle", sa.String(length=64), nullable=False),
+        sa.Column("monitor", sa.Text(), nullable=True),
+        sa.Column("through_at", Moment(), nullable=True),
+        sa.Column("through_key", sa.String(length=64), nullable=True),
+        sa.Column("inputs", sa.Text(), nullable=False),
+        sa.Column("recall_from", Moment(), nullable=True),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_watches_site_id")),
+        sa.PrimaryKeyConstraint("site_id", "bundle", name=op.f("pk_watches")),
+    )
+    op.create_table(
+        "watch_cursor",
+        sa.Column("name", sa.String(length=16), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_watch_cursor")),
+    )
     op.create_table(
         "tokens",
         sa.Column("digest", sa.String(length=64), nullable=False),
@@ -234,6 +318,7 @@ def _create_tables() -> None:
         sa.Column("read_at", Moment(), nullable=True),
         sa.Column("final_at", Moment(), nullable=True),
         sa.Column("cancel_reason", sa.Text(), nullable=True),
+        sa.Column("cancel_request", sa.Text(), nullable=True),
         sa.Column("replaces", sa.String(length=32), nullable=True),
         sa.CheckConstraint(
             "state IN ('SCHEDULED', 'IN PROGRESS', 'COMPLETED', 'CANCELED')", name=op.f("ck_workitems_state")

@@ -132,7 +132,7 @@ def test_a_site_that_the_alarm_lowered_is_not_raised_under_that_release_again(
     change(service, "north", Mode.AUTONOMOUS, certificate_of())
     site_id = service.rows("SELECT id FROM sites WHERE name = 'north'")[0][0]
     with service.database.writing() as connection:
-        assert fall(connection, site_id, bundle="c", why=Why.ALARM, now=service.clock()) is False
+        assert fall(connection, site_id, bundle="c", why=Why.DRIFT, now=service.clock()) is False
         assert fall(connection, site_id, bundle="b", why=Why.ALARM, now=service.clock()) is True
     with pytest.raises(SiteError, match="raised the alarm"):
         change(service, "north", Mode.PRIORITISE, certificate_of())
