@@ -1,7 +1,8 @@
 """A bundle: candidate, certificate and model card under one signed manifest. Opening it is verifying it.
 
 A bundle object that exists is whole, signed by a key that is trusted, of one candidate and one certificate that belong
-together, in scope, and in date at the time it was opened. Everything else is a ``VerificationError`` with its flaw.
+together, in scope, and in date at the time it was opened (or over, if its opener asked for that: the policy then calls
+nothing healthy). Everything else is a ``VerificationError`` with its flaw.
 
 The order of the checks is part of the guard: nothing that a stranger could have written is parsed before the signature
 over the manifest's bytes holds, and nothing is taken from a file before its digest holds.
@@ -9,7 +10,7 @@ over the manifest's bytes holds, and nothing is taken from a file before its dig
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from calibration.certificate import Certificate, Refusal, certificate_from_json
@@ -33,6 +34,7 @@ CERTIFICATE = "certificate.json"
 MODEL_CARD = "model_card.md"
 CANDIDATE = "candidate"
 
+_MOMENT = timedelta(microseconds=1)
 #: What the bundle's manifest cannot cover.
 APART = frozenset({MANIFEST, SIGNATURE})
 
@@ -67,7 +69,7 @@ class Bundle:
         return self.manifest.digest
 
 
-def open_bundle(path: Path, trust: Trust, now: datetime) -> Bundle:
+def open_bundle(path: Path, trust: Trust, now: datetime, *, may_be_over: bool = False) -> Bundle:
     """Open a bundle, which is to verify it.
 
     Parameters
@@ -78,6 +80,8 @@ def open_bundle(path: Path, trust: Trust, now: datetime) -> Bundle:
         The keys whose releases are opened.
     now : datetime
         The time that must lie within the certificate's; with a time zone.
+    may_be_over : bool
+        Open it too when the certificate's time is over.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def open_bundle(path: Path, trust: Trust, now: datetime) -> Bundle:
     verify_files(path, manifest, apart=APART)
     candidate = Candidate.open(path / CANDIDATE)
     certificate = matching_certificate(read_verified(path, manifest, CERTIFICATE), candidate)
-    check_dates(certificate, now)
+    check_dates(certificate, min(now, certificate.expires - _MOMENT) if may_be_over else now)
     return Bundle(path=path, manifest=manifest, candidate=candidate, certificate=certificate, key=key)
 
 
