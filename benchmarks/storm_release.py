@@ -40,8 +40,8 @@ class Release:
     bundle: Bundle
 
 
-def make_release(folder: Path, *, sites: tuple[str, ...], films: list[bytes]) -> Release:
-    """Write a bundle that certifies these sites, with its threshold amid the scores of these films."""
+def make_release(folder: Path, *, sites: tuple[str, ...], films: list[bytes], at: datetime | None = None) -> Release:
+    """Write a bundle that certifies these sites for a day, with its threshold amid the scores of these films."""
     candidate = _candidate(folder / "candidate", films[:2])
     with Engine(candidate) as engine:
         median = float(np.median([engine.assess([Image(data=film)]).score for film in films]))
@@ -57,7 +57,7 @@ def make_release(folder: Path, *, sites: tuple[str, ...], films: list[bytes]) ->
             "score": [median - 1 - n if label == "healthy" else median + n * 1e-9 for _, label, n in rows],
         }
     ).replace_schema_metadata({CANDIDATE_KEY: candidate.digest, SCOPE_KEY: candidate.scope.to_json()})
-    now = datetime.now(UTC).replace(microsecond=0)
+    now = (at or datetime.now(UTC)).replace(microsecond=0)
     dates = {"issued": now - timedelta(days=1), "expires": now + timedelta(days=1)}
     terms = Terms(alpha=0.2, max_prevalence=0.3, min_healthy_acceptance=0.5, **dates)
     (folder / "certificate.json").write_text(certify(score_table(columns), terms).to_json())

@@ -187,7 +187,7 @@ def _add_health(app: FastAPI) -> None:
         """
         decider: Decider = request.app.state.decider
         checks = {"database": _works(lambda: _write_once(decider)), "storage": _works(decider.storage.check)}
-        bundle = decider.judge.bundle[:12] or "none: every study is IDK"
+        bundle = decider.judge.words(app.state.runtime.clock())
         is_ready = all(checks.values())
         words = {name: "ok" if good else "failed" for name, good in checks.items()}
         return JSONResponse({"ready": is_ready, "bundle": bundle, **words}, status_code=200 if is_ready else 503)

@@ -58,15 +58,16 @@ def serve(
     Example: demur serve --bundle bundle/ --trust trusted.txt --database sqlite:///demur.sqlite --storage files/
     """
     from service.serving import run
+    from service.triage.judge import Judge
 
     settings = _settings(bundle=bundle, trust=trust, database=database, storage=storage, host=host, port=port)
 
-    def announce(url: str, token: str | None, release: str) -> None:
+    def announce(url: str, token: str | None, judge: Judge) -> None:
         if as_json:
-            typer.echo(json.dumps({"url": url, "reader_token": token, "bundle": release or None}))
+            typer.echo(json.dumps({"url": url, "reader_token": token, "bundle": judge.bundle or None}))
         else:
             typer.echo(f"Demur listens at {url}")
-            typer.echo(f"  release   {release[:12] or 'none: every study is IDK'}")
+            typer.echo(f"  release   {judge.words(_now())}")
             typer.echo(f"  worklist  {url}/worklist")
             typer.echo(f"  sign in   {token or 'with the token in DEMUR_READER_TOKEN'}")
         sys.stdout.flush()

@@ -98,7 +98,8 @@ def _bundle(settings: Settings) -> Finding:
         return Finding(
             check="bundle",
             is_good=days >= _DAYS_LEFT_MIN,
-            found=f"{judge.bundle[:12]} verifies, its golden films agree, certifies {sites}, expires in {days} days",
+            found=f"{judge.bundle[:12]} verifies, its golden films agree, certifies {sites}, "
+            + (f"expires in {days} days" if days >= 0 else f"expired at {certificate.expires.isoformat()}"),
             advice="" if days >= _DAYS_LEFT_MIN else "certify and release again: after its end every study is IDK",
         )
     finally:
@@ -107,7 +108,7 @@ def _bundle(settings: Settings) -> Finding:
 
 def _sites(settings: Settings) -> Finding:
     """Compare how far sites were raised with the open release: under another one they are in shadow."""
-    release = verified_bundle(settings.bundle, settings.trust, datetime.now(UTC))
+    release = verified_bundle(settings.bundle, settings.trust, datetime.now(UTC), may_be_over=True)
     database = Database(settings.database)
     try:
         if not schema.is_current(database):

@@ -51,11 +51,15 @@ class Judge:
 
         return self.engine.assess([Image(data=image) for image in images])
 
+    def is_over(self, now: datetime) -> bool:
+        """Say whether the certificate's time is over."""
+        return self.certificate is not None and now >= self.certificate.expires
+
     def words(self, now: datetime) -> str:
         """Say which release decides, for an operator."""
         if self.certificate is None:
             return "none: every study is IDK"
-        if now >= self.certificate.expires:
+        if self.is_over(now):
             return f"{self.bundle[:12]}, expired at {self.certificate.expires.isoformat()}: every study is IDK"
         return self.bundle[:12]
 
