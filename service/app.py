@@ -20,6 +20,8 @@ from service.audit.routes import router as audit_router
 from service.database import Database
 from service.ingest.gate import Gate
 from service.ingest.routes import router as ingest_router
+from service.records.keeper import Keeper
+from service.records.routes import router as records_router
 from service.retrieve.routes import router as retrieve_router
 from service.retrieve.workflow import Renderer
 from service.runtime import Runtime
@@ -70,16 +72,19 @@ def create_app(
     storage = open_storage(settings)
     tracing = Tracing.open(settings.otlp_endpoint, VERSION)
     decider = Decider(database, storage, judge or Judge(), settings, clock, tracing)
+    keeper = Keeper(database, storage, clock, retention_days=settings.retention_days)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(decider.run())
+        tasks = [asyncio.create_task(decider.run()), asyncio.create_task(keeper.run())]
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             await asyncio.to_thread(decider.close)
             decider.judge.close()
             app.state.renderer.close()
@@ -97,12 +102,14 @@ def create_app(
     )
     app.state.runtime = Runtime(settings=settings, database=database, clock=clock, tracing=tracing)
     app.state.decider = decider
+    app.state.keeper = keeper
     app.state.renderer = Renderer()
     app.state.reader_token_digest = digest_of(reader_token or new_secret())
     app.state.gate = open_gate(settings)
     problems.install(app)
     app.include_router(audit_router)
     app.include_router(ingest_router)
+    app.include_router(records_router)
     app.include_router(retrieve_router)
     app.include_router(triage_router)
     app.include_router(worklist_router)

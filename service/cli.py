@@ -315,7 +315,7 @@ def replay(
 ) -> None:
     """Make every decision on the ledger again from the stored bytes, and name each difference.
 
-    Decisions of another release than the one given are skipped and counted.
+    Decisions of another release than the one given are skipped and counted, and so are those whose images were erased.
 
     Example: demur replay --database sqlite:///demur.sqlite --storage files/ --bundle bundle/ --trust trusted.txt
     """
@@ -323,16 +323,21 @@ def replay(
     from rich.progress import track
 
     from service.app import open_storage
-    from service.audit.replaying import decisions, replay_all
+    from service.audit.replaying import history_of, replay_all
 
     settings = _settings(bundle=bundle, trust=trust, database=database, storage=storage)
-    found = decisions(_open(settings))
-    work = replay_all(found, open_storage(settings), bundle=settings.bundle, trust=settings.trust, tolerance=tolerance)
+    history = history_of(_open(settings))
+    work = replay_all(
+        history, open_storage(settings), bundle=settings.bundle, trust=settings.trust, tolerance=tolerance
+    )
     console = Console(stderr=True)
-    replayed = list(track(work, "replaying", total=len(found), console=console, disable=not console.is_terminal))
+    replayed = list(
+        track(work, "replaying", total=len(history.decisions), console=console, disable=not console.is_terminal)
+    )
     different = [item for item in replayed if item.differences]
-    skipped = sum(bool(item.skipped) for item in replayed)
-    counts = {"decisions": len(replayed), "same": len(replayed) - len(different) - skipped, "skipped": skipped}
+    skipped, erased = sum(bool(item.skipped) for item in replayed), sum(item.is_erased for item in replayed)
+    same = len(replayed) - len(different) - skipped - erased
+    counts = {"decisions": len(replayed), "same": same, "skipped": skipped, "erased": erased}
     if as_json:
         rows = [
             {
@@ -348,7 +353,7 @@ def replay(
             for each in item.differences:
                 typer.echo(f"entry {item.sequence}: {each.name} was {each.recorded} and is {each.replayed}")
         typer.echo(
-            f"{counts['same']} of {len(replayed)} decisions are the same, {skipped} skipped, {len(different)} differ."
+            f"{same} of {len(replayed)} decisions are the same, {skipped} skipped, {erased} erased, {len(different)} differ."
         )
     if different:
         raise typer.Exit(3)

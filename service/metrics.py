@@ -14,6 +14,7 @@ STAGES = Histogram(
     buckets=_BUCKETS,
 )
 REQUESTS = Histogram("demur_request_seconds", "Time of a request.", ["route", "status"], buckets=_BUCKETS)
+ERASED = Counter("demur_studies_erased_total", "Studies erased.", ["site", "why"])
 SITE_FALLS = Counter("demur_site_falls_total", "Sites that went back to shadow.", ["site", "why"])
 
 WORKITEMS = Gauge("demur_workitems", "Open workitems.", ["site", "state"])

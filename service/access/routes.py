@@ -47,6 +47,12 @@ def auditor(found: Annotated[Principal, Depends(principal)]) -> Principal:
     return found
 
 
+def admin(found: Annotated[Principal, Depends(principal)]) -> Principal:
+    """Return a principal that may correct and erase."""
+    found.require(Role.ADMIN)
+    return found
+
+
 def viewer(found: Annotated[Principal, Depends(principal)]) -> Principal:
     """Return a principal that may look at studies: a sender its own site's, people every site's."""
     found.require(Role.SENDER, Role.READER, Role.AUDITOR)
@@ -56,4 +62,5 @@ def viewer(found: Annotated[Principal, Depends(principal)]) -> Principal:
 Sender = Annotated[Principal, Depends(sender)]
 Reader = Annotated[Principal, Depends(reader)]
 Auditor = Annotated[Principal, Depends(auditor)]
+Admin = Annotated[Principal, Depends(admin)]
 Viewer = Annotated[Principal, Depends(viewer)]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from models.vocabulary import Decision, Mode, Reason
 from service.database import Database
 from service.ledger.store import Entry, entries
 from service.ledger.workflow import Kind
+from service.storage.store import erased
 from service.storage.workflow import Storage
 from service.triage.judge import verified_bundle
 
@@ -23,30 +25,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """A decision that was made again: the same if there are no differences; ``skipped`` says why it was not."""
+    """A decision that was made again: the same if there are no differences; ``skipped`` says why it was not.
+
+    One whose images were erased cannot be made again, which is as it should be.
+    """
 
     sequence: int
     study_id: str
     decision: str
     differences: tuple[Difference, ...] = ()
     skipped: str = ""
+    is_erased: bool = False
 
 
-def decisions(database: Database) -> list[Entry]:
-    """Return the ledger's decisions, oldest first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """The ledger's decisions, oldest first, and what was erased since: sites with digests of files."""
+
+    decisions: list[Entry]
+    erased: AbstractSet[tuple[str, str]]
+
+
+def history_of(database: Database) -> History:
+    """Return what is to be replayed."""
     with database.reading() as connection:
-        return list(entries(connection, kinds=(Kind.DECIDED,)))
+        return History(decisions=list(entries(connection, kinds=(Kind.DECIDED,))), erased=erased(connection))
 
 
 def replay_all(
-    found: list[Entry], storage: Storage, *, bundle: Path | None, trust: Path | None, tolerance: float
+    history: History, storage: Storage, *, bundle: Path | None, trust: Path | None, tolerance: float
 ) -> Iterator[Replayed]:
-    """Make decisions again with a release, each of those that it made; those of others are skipped."""
-    records = [(entry, record_of(json.loads(entry.body))) for entry in found]
+    """Make decisions again with a release, each of those that it made; those of others and erased ones are left out."""
+    records = [(entry, record_of(json.loads(entry.body))) for entry in history.decisions]
     release, engine = _open(bundle, trust, records)
     try:
         for entry, record in records:
             told = {"sequence": entry.sequence, "study_id": entry.study_id or "", "decision": str(record.decision)}
+            if any((entry.site_id, digest) in history.erased for digest in record.images):
+                yield Replayed(**told, is_erased=True)
+                continue
             is_ours = record.bundle is None or (release is not None and record.bundle == release.digest)
             if not is_ours:
                 yield Replayed(**told, skipped=f"decided with the release {(record.bundle or '')[:12]}")

@@ -192,6 +192,7 @@ class Receiver:
             with self._database.writing() as connection:
                 (receipt,) = workflow.take_in(
                     connection,
+                    self._storage,
                     get_site(connection, site_id),
                     [arrival],
                     due_at=workflow.due_after(now, self._quiet_s),

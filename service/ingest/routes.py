@@ -200,6 +200,7 @@ def _take_in_all(
         with runtime.database.writing() as connection:
             return workflow.take_in(
                 connection,
+                decider.storage,
                 get_site(connection, principal.site_id or ""),
                 arrivals,
                 due_at=workflow.due_after(now, runtime.settings.quiet_s),
@@ -219,7 +220,7 @@ def _take_in_one(
         with runtime.database.writing() as connection:
             site = get_site(connection, principal.site_id or "")
             due_at = workflow.due_after(now, runtime.settings.quiet_s)
-            (receipt,) = workflow.take_in(connection, site, [arrival], due_at=due_at, now=now)
+            (receipt,) = workflow.take_in(connection, decider.storage, site, [arrival], due_at=due_at, now=now)
             if receipt.is_stored and not more:
                 attempt = workflow.begin_at_once(connection, receipt.study_id, worker_id=decider.worker_id, now=now)
         about(receipt.study_id)
@@ -242,7 +243,7 @@ async def _decided(
     deadline = time.monotonic() + (runtime.settings.decide_wait_s if is_wanted else 0.0)
     while True:
         study = await asyncio.to_thread(_get, runtime, study_id)
-        if study.state == "decided" or time.monotonic() >= deadline:
+        if study.state in ("decided", "erased") or time.monotonic() >= deadline:
             return study
         await asyncio.sleep(_WAIT_STEP_S)
 

@@ -21,32 +21,32 @@ class Known:
 
 
 def add_study(connection: Connection, *, study_id: str, site_id: str, identity: Identity, now: datetime) -> str:
-    """Return the id of the site's study of this UID, made if it is new."""
-    insert_or_ignore(
-        connection,
-        studies,
-        {
-            "id": study_id,
-            "site_id": site_id,
-            "study_instance_uid": identity.study_instance_uid,
-            "patient_id": identity.patient_id,
-            "patient_name": identity.patient_name,
-            "patient_birth_date": identity.patient_birth_date,
-            "patient_sex": identity.patient_sex,
-            "accession_number": identity.accession_number,
-            "study_date": identity.study_date,
-            "study_time": identity.study_time,
-            "study_description": identity.study_description,
-            "received_at": now,
-            "changed_at": now,
-            "state": "waiting",
-            "due_at": now,
-            "revision": 0,
-            "is_reopened": False,
-            "conflicts": 0,
-        },
-    )
-    return find_study(connection, site_id=site_id, study_instance_uid=identity.study_instance_uid) or study_id
+    """Return the id of the site's study of this UID, locked for change, and made if it is new."""
+    values = {
+        "id": study_id,
+        "site_id": site_id,
+        "study_instance_uid": identity.study_instance_uid,
+        "patient_id": identity.patient_id,
+        "patient_name": identity.patient_name,
+        "patient_birth_date": identity.patient_birth_date,
+        "patient_sex": identity.patient_sex,
+        "accession_number": identity.accession_number,
+        "study_date": identity.study_date,
+        "study_time": identity.study_time,
+        "study_description": identity.study_description,
+        "received_at": now,
+        "changed_at": now,
+        "state": "waiting",
+        "due_at": now,
+        "revision": 0,
+        "is_reopened": False,
+        "conflicts": 0,
+    }
+    while True:
+        insert_or_ignore(connection, studies, values)
+        found = find_study(connection, site_id=site_id, study_instance_uid=identity.study_instance_uid)
+        if found is not None:  # else it was erased between the two, and is new again
+            return found
 
 
 def names_other_patient(connection: Connection, study_id: str, patient_id: str) -> bool:
@@ -55,9 +55,9 @@ def names_other_patient(connection: Connection, study_id: str, patient_id: str) 
 
 
 def find_study(connection: Connection, *, site_id: str, study_instance_uid: str) -> str | None:
-    """Return the id of a site's study."""
+    """Return the id of a site's study, locked for change."""
     query = select(studies.c.id).where(studies.c.site_id == site_id, studies.c.study_instance_uid == study_instance_uid)
-    return connection.execute(query).scalar()
+    return connection.execute(query.with_for_update()).scalar()
 
 
 def find_instance(connection: Connection, *, site_id: str, sop_instance_uid: str) -> Known | None:

@@ -6,10 +6,11 @@ Invariants:
 - The same bytes again change nothing. Other bytes under a known UID are refused and both digests kept on the ledger; the
   study is then read by a human, whatever was decided. So is a study whose instances name different patients.
 - Instances that come after a decision withdraw it: the study is back on the worklist from the same transaction.
+- Instances that were erased and come again are a new study, which is read by a human.
 """
 
-import logging
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,19 +19,18 @@ from uuid import uuid4
 from sqlalchemy import Connection
 
 from models.errors import InputError
-from models.vocabulary import Decision, Reason
+from models.vocabulary import Reason
 from service import metrics
 from service.ingest import store
 from service.ingest.identify import Identity, Partial, identify, partial
 from service.ledger.workflow import Kind, append
 from service.sites.store import Site
+from service.storage.erasing import hold
 from service.storage.workflow import Spool, Storage
 from service.triage import store as triage_store
 from service.triage import workflow as triage
 from service.triage.store import Attempt, Study
 from service.worklist import workflow as worklist
-
-logger = logging.getLogger(__name__)
 
 
 class Outcome(StrEnum):
@@ -97,6 +97,7 @@ def keep(storage: Storage, arrivals: Sequence[Arrival]) -> None:
 
 def take_in(
     connection: Connection,
+    storage: Storage,
     site: Site,
     arrivals: Sequence[Arrival],
     *,
@@ -104,12 +105,16 @@ def take_in(
     now: datetime,
     study_instance_uid: str | None = None,
 ) -> list[Receipt]:
-    """Write down files that are in storage, in the transaction under way."""
+    """Write down files that are in storage, in a transaction that has just begun."""
+    kept = [arrival.spool for arrival in arrivals if arrival.identity is not None]
+    erased = hold(connection, storage, kept, site_id=site.id)
     # In a fixed order, so that two senders of the same studies cannot wait for each other in a circle.
     order = sorted(range(len(arrivals)), key=lambda at: (_uid_of(arrivals[at]), at))
     receipts: dict[int, Receipt] = {}
     for at in order:
-        receipts[at] = _take_in(connection, site, arrivals[at], due_at=due_at, now=now, study_uid=study_instance_uid)
+        receipts[at] = _take_in(
+            connection, site, arrivals[at], due_at=due_at, now=now, study_uid=study_instance_uid, erased=erased
+        )
         metrics.INSTANCES.labels(site.name, receipts[at].outcome).inc()
     return [receipts[at] for at in range(len(arrivals))]
 
@@ -138,7 +143,14 @@ def _uid_of(arrival: Arrival) -> tuple[str, str]:
 
 
 def _take_in(
-    connection: Connection, site: Site, arrival: Arrival, *, due_at: datetime, now: datetime, study_uid: str | None
+    connection: Connection,
+    site: Site,
+    arrival: Arrival,
+    *,
+    due_at: datetime,
+    now: datetime,
+    study_uid: str | None,
+    erased: AbstractSet[str],
 ) -> Receipt:
     identity = arrival.identity
     if identity is None:
@@ -153,6 +165,9 @@ def _take_in(
             Outcome.OTHER_STUDY, identity, "", "the instance belongs to another study than the request names"
         )
     known = store.find_instance(connection, site_id=site.id, sop_instance_uid=identity.sop_instance_uid)
+    if known is not None and known.digest != arrival.spool.digest:
+        triage_store.get(connection, known.study_id, lock=True)  # it may be erased until this transaction has it
+        known = store.find_instance(connection, site_id=site.id, sop_instance_uid=identity.sop_instance_uid)
     if known is None:
         study_id = store.add_study(connection, study_id=uuid4().hex, site_id=site.id, identity=identity, now=now)
         study = triage_store.get(connection, study_id, lock=True)
@@ -169,6 +184,8 @@ def _take_in(
             now=now,
         ):
             is_other = store.names_other_patient(connection, study_id, identity.patient_id)
+            if arrival.spool.digest in erased:  # what the site knew of it is gone, so a human reads it
+                triage_store.change(connection, study_id, is_reopened=True)
             _enlist(connection, site, study, arrival, due_at=due_at, now=now, is_other_patients=is_other)
             return _receipt(Outcome.STORED, identity, study_id)
         known = store.find_instance(connection, site_id=site.id, sop_instance_uid=identity.sop_instance_uid)
@@ -195,7 +212,7 @@ def _enlist(
     is_other_patients: bool,
 ) -> None:
     """Put a study that has a new instance on the worklist, and withdraw what was decided without it."""
-    _reopen(connection, site, study, why="instance", now=now)
+    triage.reopen(connection, study, why="instance", now=now)
     conflicts = study.conflicts + is_other_patients
     triage_store.change(
         connection, study.id, revision=study.revision + 1, due_at=due_at, changed_at=now, conflicts=conflicts
@@ -218,32 +235,12 @@ def _conflict(connection: Connection, site: Site, known: store.Known, arrival: A
     assert study is not None
     triage_store.change(connection, study.id, conflicts=study.conflicts + 1)
     if not study.conflicts:  # from the first one on the study is read by a human; a resend adds only to the ledger
-        _reopen(connection, site, study, why="conflict", now=now)
+        triage.reopen(connection, study, why="conflict", now=now)
         triage_store.change(connection, study.id, revision=study.revision + 1, due_at=now, changed_at=now)
         place = triage.arrival_place(site, received_at=study.received_at, reasons=(str(Reason.CONFLICT),))
         worklist.ensure_open(connection, study_id=study.id, site_id=site.id, place=place, now=now)
     body = {"stored": known.digest, "refused": arrival.spool.digest, "refused_sent": arrival.spool.sent_digest}
     append(connection, Kind.CONFLICT, body, at=now, site_id=site.id, study_id=study.id)
-
-
-def _reopen(connection: Connection, site: Site, study: Study, *, why: str, now: datetime) -> None:
-    if study.state != "decided":
-        return
-    triage_store.change(
-        connection,
-        study.id,
-        state="waiting",
-        is_reopened=True,
-        decision=None,
-        reasons=None,
-        score=None,
-        threshold=None,
-        placement=None,
-        decided_at=None,
-    )
-    body = {"why": why, "withdrawn": study.decision, "was_healthy": study.decision == Decision.HEALTHY}
-    append(connection, Kind.REOPENED, body, at=now, site_id=site.id, study_id=study.id)
-    logger.info("study reopened", extra={"action": "study_reopened", "study": study.id})
 
 
 def _receipt(outcome: Outcome, identity: Identity, study_id: str, explanation: str = "") -> Receipt:

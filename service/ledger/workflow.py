@@ -47,8 +47,10 @@ class Kind(StrEnum):
     ADDENDUM = "verdict_amended"
     #: A site was added, its mode or its audit probability set.
     SITE = "site_changed"
-    #: A study's pixels and identity were erased.
+    #: A study's pixels and identity were erased, or one of its instances.
     ERASED = "study_erased"
+    #: A study was found to be another patient's; salted digests of both.
+    CORRECTED = "study_corrected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

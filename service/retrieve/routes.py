@@ -89,7 +89,7 @@ def retrieve(request: Request, principal: Viewer, runtime: Running, decider: Dec
 def retrieve_metadata(request: Request, principal: Viewer, runtime: Running, decider: Deciding) -> Response:
     """Retrieve instances without their pixels, in DICOM JSON (WADO-RS)."""
     body = [
-        metadata_of(decider.storage.view(item.digest), bulk_url=f"{_url(request, item)}/frames/1")
+        metadata_of(decider.storage.view(item.digest), item, bulk_url=f"{_url(request, item)}/frames/1")
         for item in _stored(request, principal, runtime)
     ]
     return JSONResponse(body, media_type=_JSON)

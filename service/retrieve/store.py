@@ -31,6 +31,8 @@ class Stored:
     series_instance_uid: str
     sop_instance_uid: str
     frames: int
+    #: Whose it is said to be after a correction, by keyword; empty where the file itself is right.
+    patient: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,12 @@ KEYS: dict[str, ColumnElement[Any]] = {
     "InstanceNumber": instances.c.instance_number,
 }
 
+_PATIENT = {
+    "PatientName": studies.c.patient_name,
+    "PatientID": studies.c.patient_id,
+    "PatientBirthDate": studies.c.patient_birth_date,
+    "PatientSex": studies.c.patient_sex,
+}
 _STUDY = (
     studies.c.study_instance_uid,
     studies.c.study_date,
@@ -134,8 +142,14 @@ def stored(connection: Connection, path: Path) -> list[Stored]:
         instances.c.sop_instance_uid,
         instances.c.frames,
     )
-    query = _joined(select(*columns), path).order_by(instances.c.received_at, instances.c.id)
-    return [Stored(**row._asdict()) for row in connection.execute(query)]
+    told = (studies.c.corrected_at, *_PATIENT.values())
+    query = _joined(select(*columns, *told), path).order_by(instances.c.received_at, instances.c.id)
+    return [_stored(row._asdict()) for row in connection.execute(query)]
+
+
+def _stored(row: dict[str, Any]) -> Stored:
+    patient = {keyword: row.pop(column.name) for keyword, column in _PATIENT.items()}
+    return Stored(**row, patient=patient) if row.pop("corrected_at") is not None else Stored(**row, patient={})
 
 
 def _joined(query: Any, path: Path) -> Any:

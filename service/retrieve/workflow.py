@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.filebase import DicomBytesIO
@@ -21,14 +22,17 @@ from service.retrieve.store import Stored
 
 #: The longer side of a rendered picture.
 RENDERED_SIDE_MAX = 2048
+_PATIENT_GROUP = 0x0010
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
-def metadata_of(data: memoryview, *, bulk_url: str) -> dict[str, Any]:
+def metadata_of(data: memoryview, item: Stored, *, bulk_url: str) -> dict[str, Any]:
     """Return an instance's elements in DICOM JSON, its pixels by reference."""
     with contained():
         parsed = parse(data)
         dataset = Dataset(parsed.dataset)
+        if item.patient:
+            _name(dataset, item.patient)
         found = dataset.to_json_dict(bulk_data_threshold=1024, bulk_data_element_handler=lambda _element: bulk_url)
         if parsed.has_pixels:
             found["7FE00010"] = {"vr": parsed.pixel_vr or "OW", "BulkDataURI": bulk_url}
@@ -37,7 +41,16 @@ def metadata_of(data: memoryview, *, bulk_url: str) -> dict[str, Any]:
 
 
 def file_of(data: memoryview, item: Stored) -> bytes:
-    """Return an instance as PS3.10 has a file: what came without preamble or meta information gets them."""
+    """Return an instance as PS3.10 has a file: what came without preamble or meta information gets them.
+
+    Where its study was found to be another patient's, the file names that one.
+    """
+    if item.patient:
+        return _corrected(_file_of(data, item), item.patient)
+    return _file_of(data, item)
+
+
+def _file_of(data: memoryview, item: Stored) -> bytes:
     if bytes(data[128:132]) == b"DICM":
         return bytes(data)
     head = bytes(128) + b"DICM"
@@ -52,6 +65,27 @@ def file_of(data: memoryview, item: Stored) -> bytes:
             write_file_meta_info(buffer, meta)
             head += buffer.getvalue()
     return head + bytes(data)
+
+
+def _corrected(data: bytes, patient: dict[str, str]) -> bytes:
+    with contained():
+        dataset = dcmread(io.BytesIO(data))
+        _name(dataset, patient)
+        buffer = io.BytesIO()
+        dataset.save_as(buffer, enforce_file_format=True)
+        return buffer.getvalue()
+
+
+def _name(dataset: Dataset, patient: dict[str, str]) -> None:
+    """Let a data set name a patient; whatever else it says of the one before, group 0010, is left out."""
+    if not all(value.isascii() for value in patient.values()):
+        dataset.decode()
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+    for element in [tag for tag in dataset.keys() if tag.group == _PATIENT_GROUP]:  # noqa: SIM118 - elements else
+        del dataset[element]
+    dataset.pop("OriginalAttributesSequence", None)
+    for keyword, value in patient.items():
+        setattr(dataset, keyword, value)
 
 
 def frames_of(data: memoryview, numbers: list[int]) -> list[bytes]:

@@ -4,11 +4,12 @@ Invariants:
 
 - What ``keep`` returned from the store has acknowledged; it is given the SHA-256 to check what it got.
 - The same rules as of a folder hold: an object's name is made of a digest of our own and of nothing that a sender wrote.
-- Nothing in the bucket is changed, and nothing listed.
+- Nothing in the bucket is changed. A bucket that keeps old versions keeps what was erased too: switch that off.
 """
 
 import base64
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from service.settings import Settings
 from service.storage.workflow import Folder, Spool
 
 _PLACE = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _MISSING = ("404", "NoSuchKey", "NotFound")
 #: As many as threads that decide and requests that store; short, since a sender waits.
 _POOL, _CONNECT_S, _READ_S, _TRIES = 64, 5, 60, 3
@@ -99,8 +101,20 @@ class Bucket:
         except BotoCoreError as fault:
             raise _not_reached(fault) from None
 
+    def kept(self, older_than: float) -> Iterator[str]:
+        """Yield the digests of files kept before a time (seconds since the epoch)."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        try:
+            for page in pages:
+                for item in page.get("Contents", ()):
+                    digest = item["Key"].removeprefix(self._prefix).replace("/", "", 1)
+                    if _DIGEST.fullmatch(digest) and item["LastModified"].timestamp() < older_than:
+                        yield digest
+        except (BotoCoreError, ClientError) as fault:
+            raise _not_reached(fault) from None
+
     def delete(self, digest: str) -> None:
-        """Delete a kept file."""
+        """Delete a kept file, if it is there; for ``erasing`` alone."""
         try:
             self._client.delete_object(Bucket=self._bucket, Key=self._key(digest))
         except (BotoCoreError, ClientError) as fault:

@@ -3,16 +3,19 @@
 Invariants:
 
 - What ``keep`` returned from is on disk: file and folder are synchronised first.
+- Files are deleted by ``erasing`` only, which says when that is safe.
 - No path is ever built from what a sender wrote; a digest is 64 hexadecimal digits of our own making.
 - The 128 bytes before "DICM" are stored as zeros unless they are zeros or a TIFF header, since they can make a file an
   executable as well (CVE-2019-11687). The digest of what was sent is kept beside the digest of what is stored.
 """
 
+import contextlib
 import hashlib
 import mmap
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self, cast
@@ -124,7 +127,15 @@ class Storage(Protocol):
         ...
 
     def delete(self, digest: str) -> None:
-        """Delete a kept file."""
+        """Delete a kept file, if it is there; for ``erasing`` alone."""
+        ...
+
+    def kept(self, older_than: float) -> Iterator[str]:
+        """Yield the digests of files kept before a time (seconds since the epoch)."""
+        ...
+
+    def sweep(self, older_than: float) -> int:
+        """Delete what never finished coming in before a time; return how many files."""
         ...
 
     def check(self) -> None:
@@ -164,9 +175,19 @@ class Folder:
             raise DataError(f"the stored file {digest[:12]} is gone") from None
 
     def delete(self, digest: str) -> None:
-        """Delete a kept file."""
-        self._place(digest).unlink(missing_ok=True)
-        _synchronise(self._place(digest).parent)
+        """Delete a kept file, if it is there; for ``erasing`` alone."""
+        place = self._place(digest)
+        if place.parent.exists():
+            place.unlink(missing_ok=True)
+            _synchronise(place.parent)
+
+    def kept(self, older_than: float) -> Iterator[str]:
+        """Yield the digests of files kept before a time (seconds since the epoch)."""
+        for folder in self.path.glob("[0-9a-f]" * 2):
+            for path in folder.glob("[0-9a-f]" * 62):
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < older_than:
+                        yield folder.name + path.name
 
     def check(self) -> None:
         """Raise OverloadedError if the disk is nearly full."""
@@ -176,10 +197,13 @@ class Folder:
 
     def sweep(self, older_than: float) -> int:
         """Delete what never finished coming in before a time (seconds since the epoch); return how many files."""
-        stale = [path for path in self._incoming.glob("incoming-*") if path.stat().st_mtime < older_than]
-        for path in stale:
-            path.unlink(missing_ok=True)
-        return len(stale)
+        count = 0
+        for path in self._incoming.glob("incoming-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < older_than:
+                    path.unlink()
+                    count += 1
+        return count
 
     def _place(self, digest: str) -> Path:
         return self.path / digest[:2] / digest[2:]

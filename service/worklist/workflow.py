@@ -3,7 +3,8 @@
 Invariants:
 
 - A study has at most one open workitem (a unique partial index), and one from the transaction that stores it.
-- The state changes by the table in ``states`` only. A claimed workitem is never withdrawn by a decision.
+- The state changes by the table in ``states`` only. A claimed workitem is never withdrawn by a decision, but is when its
+  study is erased or its patient corrected: what the reader sees is no longer so.
 - A verdict is on the ledger from the moment it is given; a note's text is not, only its digest.
 """
 
@@ -124,6 +125,20 @@ def withdraw(connection: Connection, *, study_id: str, reason: str, now: datetim
         return False
     _cancel(connection, workitem, reason=reason, by="demur", now=now)
     return True
+
+
+def is_open(connection: Connection, study_id: str) -> bool:
+    """Say whether a study is on the worklist, claimed or not."""
+    return store.open_of(connection, study_id) is not None
+
+
+def recall(connection: Connection, *, study_id: str, reason: str, by: str, now: datetime) -> str | None:
+    """Cancel a study's workitem, claimed or not, since what it showed is no longer so; return its id."""
+    workitem = store.open_of(connection, study_id)
+    if workitem is None:
+        return None
+    _cancel(connection, workitem, reason=reason, by=by, now=now)
+    return workitem.id
 
 
 def find(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.access.workflow import Role, grant
-from service.audit.replaying import record_of, replay_all
+from service.audit.replaying import History, record_of, replay_all
 from service.errors import ForbiddenError
 from service.ledger.store import entries
 from tests.service_support import make_dicom, uid_of
@@ -79,12 +79,12 @@ def test_a_sender_is_granted_nothing_without_a_site(service: Any) -> None:
 def test_decisions_without_a_bundle_replay_as_the_same_and_a_changed_record_is_named(service: Any) -> None:
     send(service)
     with service.database.reading() as connection:
-        (entry,) = entries(connection, kind="study_decided")
+        (entry,) = entries(connection, kinds=("study_decided",))
     storage = service.app.state.decider.storage
-    (same,) = replay_all([entry], storage, bundle=None, trust=None, tolerance=0.0)
+    (same,) = replay_all(History(decisions=[entry], erased=set()), storage, bundle=None, trust=None, tolerance=0.0)
     assert (same.differences, same.skipped) == ((), "")
     record = record_of(json.loads(entry.body))
     assert record.images == (service.rows("SELECT digest FROM instances")[0][0],)
     storage.delete(record.images[0])
-    (gone,) = replay_all([entry], storage, bundle=None, trust=None, tolerance=0.0)
+    (gone,) = replay_all(History(decisions=[entry], erased=set()), storage, bundle=None, trust=None, tolerance=0.0)
     assert "gone" in gone.skipped
