@@ -34,6 +34,8 @@ from service.triage import store as triage_store
 from service.triage.decider import Decider
 from service.triage.judge import Judge
 from service.triage.routes import router as triage_router
+from service.watch import workflow as watch
+from service.watch.routes import router as watch_router
 from service.web.routes import router as web_router
 from service.worklist import store as worklist_store
 from service.worklist.routes import router as worklist_router
@@ -113,6 +115,7 @@ def create_app(
     app.include_router(retrieve_router)
     app.include_router(triage_router)
     app.include_router(worklist_router)
+    app.include_router(watch_router)
     app.include_router(web_router)
     _add_health(app)
     app.add_middleware(Edge, tracing=tracing)
@@ -211,7 +214,8 @@ def _look_up(runtime: Runtime, bundle: str) -> None:
     with runtime.database.reading() as connection:
         items, studies = worklist_store.counts(connection), triage_store.counts(connection)
         sites = site_store.every(connection)
-    for gauge in (metrics.WORKITEMS, metrics.OLDEST, metrics.UNDECIDED, metrics.SITE_MODE):
+        watches = watch.standings(connection, bundle=bundle)
+    for gauge in (metrics.WORKITEMS, metrics.OLDEST, metrics.UNDECIDED, metrics.SITE_MODE, *watch.GAUGES):
         gauge.clear()
     for site, state, count, oldest in items:
         metrics.WORKITEMS.labels(site, state).set(count)
@@ -220,6 +224,8 @@ def _look_up(runtime: Runtime, bundle: str) -> None:
         metrics.UNDECIDED.labels(state).set(count)
     for site in sites:
         metrics.SITE_MODE.labels(site.name).set(RANKS.index(site.under(bundle).mode))
+    for standing in watches:
+        watch.show(standing)
 
 
 def _write_once(decider: Decider) -> None:

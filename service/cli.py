@@ -142,13 +142,18 @@ def add_site(
 
 @site_app.command("list")
 def list_sites(database: DatabaseUrl = None, as_json: AsJson = False) -> None:
-    """List the sites, their modes, and the release that each mode holds under: under any other a site is in shadow.
+    """List the sites, their modes, the release that each mode holds under (under any other a site is in shadow), and what
+    is known of their healthy calls under each release.
 
     Example: demur site list
     """
+    from dataclasses import asdict
+
     from service.sites.store import every, falls
+    from service.watch.workflow import in_words, standings
 
     with _open(_settings(database=database)).reading() as connection:
+        watches = standings(connection)
         sites = [(site, next(iter(falls(connection, site_id=site.id)), None)) for site in every(connection)]
     if as_json:
         rows = [
@@ -161,13 +166,15 @@ def list_sites(database: DatabaseUrl = None, as_json: AsJson = False) -> None:
             }
             for site, fell in sites
         ]
-        typer.echo(json.dumps({"sites": rows}))
+        typer.echo(json.dumps({"sites": rows, "watches": [asdict(item) for item in watches]}))
         return
     for site, fell in sites:
         under = "" if site.bundle is None or site.mode is Mode.SHADOW else f" under {site.bundle[:12]}"
         typer.echo(f"{site.name:24} {site.mode + under:32} audits {site.audit_probability:g} of healthy calls")
         if fell is not None:
             typer.echo(f"{'':24} fell to shadow under {fell.bundle[:12]} at {fell.at:%Y-%m-%d %H:%M} UTC: {fell.why}")
+        for line in (in_words(item) for item in watches if item.site == site.name):
+            typer.echo(f"{'':24} {line}")
     if not sites:
         typer.echo("There are no sites yet; demur site add NAME adds one.")
 

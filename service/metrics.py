@@ -21,6 +21,16 @@ WORKITEMS = Gauge("demur_workitems", "Open workitems.", ["site", "state"])
 OLDEST = Gauge("demur_oldest_workitem_seconds", "Age of the oldest open workitem.", ["site", "state"])
 UNDECIDED = Gauge("demur_undecided_studies", "Studies not decided yet.", ["state"])
 
+WATCHED_CALLS = Gauge(
+    "demur_watched_calls",
+    "Healthy calls under the open release: made, drawn to be read, read, errors.",
+    ["site", "what"],
+)
+EVIDENCE = Gauge("demur_monitor_evidence", "Evidence against the promise; the alarm is at 1/delta.", ["site"])
+FALSE_OMISSION_RATE_UPPER = Gauge(
+    "demur_false_omission_rate_upper", "Upper bound on the average false omission rate.", ["site"]
+)
+DRIFT_P_VALUE = Gauge("demur_drift_p_value", "p-value of the last whole batch of a site's inputs.", ["site"])
 SITE_MODE = Gauge(
     "demur_site_mode", "A site under the open release: 0 in shadow, 1 prioritises, 2 is autonomous.", ["site"]
 )

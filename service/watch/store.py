@@ -154,14 +154,16 @@ def calls_of(connection: Connection, watched: Watched, *, is_counted: bool) -> l
     return _ordered(connection, _of(watched).where(calls.c.is_counted == is_counted))
 
 
-def calls_since(connection: Connection, site_id: str, since: datetime, limit: int) -> Sequence[Any]:
-    """Return a site's calls since a time with where their studies now are, the newest first."""
+def calls_since(connection: Connection, site_id: str, since: datetime | None, limit: int) -> Sequence[Any]:
+    """Return a site's calls, since a time if one is given, with where their studies now are, the newest first."""
     query = (
         select(*_MADE, studies.c.placement)
         .join(studies, studies.c.id == calls.c.study_id)
-        .where(calls.c.site_id == site_id, calls.c.decided_at >= since)
+        .where(calls.c.site_id == site_id)
         .order_by(calls.c.decided_at.desc(), calls.c.study_id)
     )
+    if since is not None:
+        query = query.where(calls.c.decided_at >= since)
     return connection.execute(query.limit(limit)).all()
 
 

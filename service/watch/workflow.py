@@ -7,7 +7,6 @@ Invariants:
 - After an alarm or a drift what was cleared lately and nobody has read goes back to the worklist.
 """
 
-import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -15,24 +14,24 @@ from sqlalchemy import Connection
 
 from calibration.audits import look_ahead
 from calibration.monitor import average_upper_bound, evidence_against
-from models.vocabulary import Reason
-from service.ledger.workflow import Kind, append
+from models.vocabulary import Mode, Reason
+from service import metrics
 from service.sites import store as site_store
 from service.sites.store import Site, Why
 from service.sites.workflow import fall
 from service.watch import store
 from service.watch.following import Cause, follow
+from service.watch.inputs import REFERENCE
 from service.watch.store import Watched
-from service.worklist.states import State
 from service.worklist.store import Priority
 from service.worklist.workflow import Place, ensure_open
-
-logger = logging.getLogger(__name__)
 
 #: Studies that are put back in one transaction.
 _RECALLED_AT_ONCE = 100
 #: What is put back waits behind what comes now: this many service levels.
 _RECALL_SERVICE_LEVELS = 12.0
+#: What ``show`` sets.
+GAUGES = (metrics.WATCHED_CALLS, metrics.EVIDENCE, metrics.FALSE_OMISSION_RATE_UPPER, metrics.DRIFT_P_VALUE)
 _RECALLED_FOR = (Why.ALARM, Why.DRIFT)
 
 
@@ -42,6 +41,7 @@ class Standing:
 
     site: str
     bundle: str
+    mode: Mode
     made: int
     drawn: int
     read: int
@@ -79,7 +79,43 @@ def put_back(connection: Connection, *, now: datetime) -> int:
     return count
 
 
-def standing(connection: Connection, watched: Watched, site: Site) -> Standing:
+def standings(connection: Connection, *, bundle: str | None = None) -> list[Standing]:
+    """Return what is known of every site, under one release if it is named."""
+    sites = {site.id: site for site in site_store.every(connection)}
+    found = [
+        _standing(connection, watched, sites[watched.site_id]) for watched in store.every(connection, bundle=bundle)
+    ]
+    return sorted(found, key=lambda item: (item.site, item.bundle))
+
+
+def in_words(standing: Standing) -> str:
+    """Return one line about a site under a release."""
+    told = [f"under {standing.bundle[:12]}: {standing.made} healthy calls"]
+    if standing.evidence is not None:
+        told.append(f"{standing.read} of {standing.drawn} audits read, {standing.errors} errors")
+        told.append(f"evidence against the promise {standing.evidence:.2g} (alarm at {standing.alarm_evidence:g})")
+        told.append(f"wrong on average at most {standing.false_omission_rate_upper:.2g}")
+    if standing.drift_p_value is not None:
+        told.append(f"inputs: batch {standing.batches}, p = {standing.drift_p_value:.2g}")
+    else:
+        told.append(f"inputs: {standing.reference} of {REFERENCE} studies of the reference")
+    return "; ".join(told)
+
+
+def show(standing: Standing) -> None:
+    """Set a site's gauges."""
+    for name in ("made", "drawn", "read", "errors"):
+        metrics.WATCHED_CALLS.labels(standing.site, name).set(getattr(standing, name))
+    for gauge, value in (
+        (metrics.EVIDENCE, standing.evidence),
+        (metrics.FALSE_OMISSION_RATE_UPPER, standing.false_omission_rate_upper),
+        (metrics.DRIFT_P_VALUE, standing.drift_p_value),
+    ):
+        if value is not None:
+            gauge.labels(standing.site).set(value)
+
+
+def _standing(connection: Connection, watched: Watched, site: Site) -> Standing:
     """Return what is known of a site under a release, with the calls that were not counted yet."""
     counts = store.counts(connection, watched)
     audited = watched.audited
@@ -88,6 +124,7 @@ def standing(connection: Connection, watched: Watched, site: Site) -> Standing:
     return Standing(
         site=site.name,
         bundle=watched.bundle,
+        mode=site.under(watched.bundle).mode,
         made=counts.made,
         drawn=counts.drawn,
         read=counts.read,
@@ -101,15 +138,6 @@ def standing(connection: Connection, watched: Watched, site: Site) -> Standing:
         drift_p_value=watched.inputs.p_value,
         is_recalling=watched.recall_from is not None,
     )
-
-
-def standings(connection: Connection, *, bundle: str | None = None) -> list[Standing]:
-    """Return what is known of every site, under one release if it is named."""
-    sites = {site.id: site for site in site_store.every(connection)}
-    found = [
-        standing(connection, watched, sites[watched.site_id]) for watched in store.every(connection, bundle=bundle)
-    ]
-    return sorted(found, key=lambda item: (item.site, item.bundle))
 
 
 def _fall(connection: Connection, cause: Cause, *, recall: timedelta, now: datetime) -> None:
@@ -127,7 +155,4 @@ def _recall(connection: Connection, site: Site, study_id: str, *, now: datetime)
         read_by=now + timedelta(seconds=_RECALL_SERVICE_LEVELS * site.service_level_s),
         reasons=(str(Reason.RECALLED),),
     )
-    workitem_id, is_new = ensure_open(connection, study_id=study_id, site_id=site.id, place=place, now=now)
-    if is_new:
-        body = {"workitem": workitem_id, "from": None, "to": State.SCHEDULED, "by": "demur", "reason": Reason.RECALLED}
-        append(connection, Kind.WORKITEM, body, at=now, site_id=site.id, study_id=study_id)
+    ensure_open(connection, study_id=study_id, site_id=site.id, place=place, now=now, reason=str(Reason.RECALLED))

@@ -95,6 +95,7 @@ class Names:
                 "frame": "1",
                 "name": "demur.css",
                 "subscriber": "1.2.3",
+                "site": "north",
             }
             if name not in known:
                 pytest.fail(

@@ -308,3 +308,28 @@ def test_studies_that_are_decided_again_are_no_inputs(autonomous: Any) -> None:
         json.loads(row[0]) for row in service.rows("SELECT inputs FROM watches") if '"reference":[]' not in row[0]
     ]
     assert len(inputs["reference"]) == 5
+
+
+def test_an_auditor_sees_how_a_site_stands_and_which_calls_were_made(autonomous: Any) -> None:
+    service = autonomous(0.5)
+    for _ in range(6):
+        send(service)
+    read(service, Finding.NO_FINDING)
+    service.settle()
+    client = service.client("anna")
+    (north,) = [item for item in client.get("/v1/watches").json()["watches"] if item["site"] == "north"]
+    calls = client.get("/v1/watches/north/calls").json()["calls"]
+    assert (north["mode"], north["made"], north["read"], north["errors"]) == ("autonomous", 6, 1, 0)
+    assert (north["alarm_evidence"], north["false_omission_rate_upper"], north["reference"]) == (20.0, 1.0, 6)
+    assert len(calls) == 6
+    assert north["drawn"] == sum(call["is_drawn"] for call in calls)
+    assert [call["error"] for call in calls if call["error"] is not None] == [False]
+    later = {"since": (service.clock() + timedelta(seconds=1)).isoformat()}
+    assert client.get("/v1/watches/north/calls", params=later).json() == {"calls": []}
+    assert client.get("/v1/watches/nowhere/calls").status_code == 404
+    for stranger in ("north", "rita", ""):
+        assert service.client(stranger).get("/v1/watches").status_code in (401, 403)
+    page = client.get("/metrics").text
+    assert 'demur_site_mode{site="north"} 2.0' in page
+    assert 'demur_watched_calls{site="north",what="made"} 6.0' in page
+    assert 'demur_monitor_evidence{site="north"}' in page
