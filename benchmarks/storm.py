@@ -39,7 +39,7 @@ from service.database import Database
 from service.sites.workflow import add_site, set_mode
 
 #: Site: its mode and the share of healthy calls that are read all the same. The last is certified by nobody.
-SITES = {"north": (Mode.AUTONOMOUS, 0.01), "south": (Mode.AUTONOMOUS, 0.3), "east": (Mode.PRIORITISE, 0.1)}
+SITES = {"north": (Mode.AUTONOMOUS, 0.001), "south": (Mode.AUTONOMOUS, 0.3), "east": (Mode.PRIORITISE, 0.1)}
 UNCERTIFIED = "west"
 SETTINGS = {
     "DEMUR_QUIET_S": "0.5",

@@ -1,11 +1,12 @@
 """Which calls are audited, and when they count."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from calibration.audits import Audited, AuditPlan, Call, process_due, uniform
-from calibration.monitor import Watch, new_monitor
+from calibration.audits import Audited, AuditPlan, Call, look_ahead, process_due, uniform
+from calibration.monitor import Watch, evidence_against, new_monitor
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 AGE = timedelta(days=30)
@@ -92,3 +93,37 @@ def test_what_is_learned_of_an_unaudited_call_changes_nothing() -> None:
     plain = calls(False, None, False)
     results = [process_due(FRESH, known, now=START + 2 * AGE, age=AGE)[0] for known in (learned, plain)]
     assert results[0] == results[1]
+
+
+def test_looking_ahead_counts_known_errors_before_their_age_and_what_was_processed_once() -> None:
+    known = calls(True, False, None, True)
+    first, _ = process_due(FRESH, known, now=START + AGE, age=AGE)
+    assert first.monitor.calls == 2
+    ahead = look_ahead(first, reversed(known))
+    everything, _ = process_due(FRESH, known, now=START + 2 * AGE, age=AGE)
+    assert (ahead.calls, ahead.wealth) == (4, everything.monitor.wealth)
+    assert len(everything.monitor.errors) == len(ahead.errors) + 1  # the bound waits for what is not resolved
+    assert look_ahead(FRESH, []) == FRESH.monitor
+
+
+def test_labels_that_come_late_never_raise_an_alarm_that_all_labels_would_not_have_raised(generator) -> None:
+    alarms = 0
+    for _ in range(40):
+        errors = generator.random(600) < 0.004
+        arrival = generator.integers(0, 900, size=600)
+        made = [
+            Call(
+                key=f"{n:04}", accessioned=START, probability=0.5, audited=bool(generator.random() < 0.5), error=bool(e)
+            )
+            for n, e in enumerate(errors)
+        ]
+        final = look_ahead(FRESH, made)
+        for at in (100, 300, 600, 900):
+            seen = [
+                call if arrival[n] <= at else replace(call, error=None) for n, call in enumerate(made[: min(at, 600)])
+            ]
+            found = look_ahead(FRESH, seen)
+            alarms += found.alarm_at is not None
+            assert found.alarm_at is None or final.alarm_at is not None
+        assert evidence_against(look_ahead(FRESH, seen)) <= evidence_against(final) * (1 + 1e-9)
+    assert 0 < alarms < 160
