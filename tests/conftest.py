@@ -2,9 +2,15 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import create_engine, text
+
+from benchmarks.storm_processes import Postgresql, postgresql_programs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,3 +42,32 @@ def needs_command():
         return str(path)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """Return the URL of a PostgreSQL server: the wheel's, or the one whose programs DEMUR_TEST_POSTGRESQL names."""
+    if postgresql_programs() is None:
+        unavailable("PostgreSQL")
+    with TemporaryDirectory(prefix="demur-") as folder:  # pytest's own folders admit no other user, as whom it may run
+        Path(folder).chmod(0o755)
+        server = Postgresql(Path(folder) / "postgresql")
+        server.start()
+        yield server.url
+        server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Return the URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'demur.sqlite'}"
+        return
+    server = request.getfixturevalue("postgresql").replace("postgresql://", "postgresql+psycopg://")
+    name = f"t{uuid4().hex[:12]}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    base, _, query = server.partition("?")
+    yield f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")

