@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics, problems, schema
+from service.access.provider import Provider, Registration
 from service.access.routes import Auditor
 from service.access.workflow import digest_of, new_secret
 from service.audit.routes import router as audit_router
@@ -38,6 +39,8 @@ from service.watch import workflow as watch
 from service.watch.routes import router as watch_router
 from service.web.routes import router as web_router
 from service.worklist import store as worklist_store
+from service.worklist.channel import Channels
+from service.worklist.event_routes import router as event_router
 from service.worklist.routes import router as worklist_router
 
 logger = logging.getLogger(__name__)
@@ -69,6 +72,7 @@ def create_app(
     clock: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
     """Return the service: it migrates its database, verifies its bundle, and decides while it runs."""
+    registration = Registration.of(settings)
     database = Database(settings.database)
     schema.upgrade(database)
     storage = open_storage(settings)
@@ -106,6 +110,8 @@ def create_app(
     app.state.decider = decider
     app.state.keeper = keeper
     app.state.renderer = Renderer()
+    app.state.channels = Channels(at_once=settings.channels_max)
+    app.state.provider = Provider(registration, clock) if registration is not None else None
     app.state.reader_token_digest = digest_of(reader_token or new_secret())
     app.state.gate = open_gate(settings)
     problems.install(app)
@@ -115,6 +121,7 @@ def create_app(
     app.include_router(retrieve_router)
     app.include_router(triage_router)
     app.include_router(worklist_router)
+    app.include_router(event_router)
     app.include_router(watch_router)
     app.include_router(web_router)
     _add_health(app)

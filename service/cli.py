@@ -69,7 +69,11 @@ def serve(
             typer.echo(f"Demur listens at {url}")
             typer.echo(f"  release   {judge.words(_now())}")
             typer.echo(f"  worklist  {url}/worklist")
-            typer.echo(f"  sign in   {token or 'with the token in DEMUR_READER_TOKEN'}")
+            ways = (
+                ("at " + str(settings.oidc_issuer), settings.oidc_issuer is not None),
+                ("with the token in DEMUR_READER_TOKEN", settings.reader_token is not None),
+            )
+            typer.echo(f"  sign in   {token or ', or '.join(words for words, is_given in ways if is_given)}")
         sys.stdout.flush()
 
     run(settings, announce)

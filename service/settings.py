@@ -24,7 +24,18 @@ class Settings(BaseSettings):
     port: int = Field(8480, description="port to listen on; 0 takes a free one")
     tls_certificate: Path | None = Field(None, description="PEM file; the service then speaks HTTPS by itself")
     tls_key: Path | None = Field(None, description="PEM file of the certificate's private key")
-    reader_token: SecretStr | None = Field(None, description="local sign-in of a reader; generated if not given")
+    reader_token: SecretStr | None = Field(
+        None, description="local sign-in of readers; generated if not given, unless people sign in at a provider"
+    )
+
+    public_url: str | None = Field(None, description="address at which people's browsers reach the service")
+    oidc_issuer: str | None = Field(None, description="OpenID provider that people sign in at, as it names itself")
+    oidc_client_id: str | None = Field(None, description="what the provider calls Demur")
+    oidc_client_secret: SecretStr | None = Field(None, description="Demur's secret with the provider; PKCE alone if none")
+    oidc_scope: str = Field("openid profile", description="what Demur asks the provider for")
+    oidc_groups_claim: str = Field("groups", description="claim that holds a person's groups")
+    oidc_roles: str = Field("", description="what a group may do: GROUP=ROLE,GROUP=ROLE (reader, auditor, admin)")
+    oidc_name_claim: str = Field("name", description="claim that pages call a person by; the ledger has the subject")
 
     dimse_host: str = Field("127.0.0.1", description="address that demur receive listens on")
     dimse_port: int = Field(11112, description="port that demur receive listens on; 0 takes a free one")

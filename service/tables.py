@@ -80,6 +80,7 @@ sessions = Table(
     metadata,
     Column("digest", _SHA256, primary_key=True),
     Column("name", String(64), nullable=False),
+    Column("label", String(64), nullable=False),
     Column("roles", String(64), nullable=False),
     Column("expires_at", Moment, nullable=False),
 )

@@ -2,8 +2,10 @@
 
 import secrets
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 
 from service.access.workflow import LOCAL_READER, Principal, Role, authenticate, digest_of, secret_in
 from service.errors import ForbiddenError
@@ -12,21 +14,25 @@ from service.runtime import Running
 COOKIE = "demur_session"
 
 
-def principal(request: Request, runtime: Running) -> Principal:
-    """Return who sent the request; a cookie counts only from our own pages."""
+def principal(request: HTTPConnection, runtime: Running) -> Principal:
+    """Return who sent the request or opens the socket; a cookie counts only from our own pages."""
     authorization = request.headers.get("authorization", "")
     cookie = "" if authorization else request.cookies.get(COOKIE, "")
-    if (
-        cookie
-        and request.method not in ("GET", "HEAD")
-        and request.headers.get("sec-fetch-site", "same-origin") != "same-origin"
-    ):
+    if cookie and not _is_ours(request):
         raise ForbiddenError("a request of another page is not taken")
     secret = secret_in(authorization)
     if secret and secrets.compare_digest(digest_of(secret), request.app.state.reader_token_digest):
         return Principal(name=LOCAL_READER, roles=frozenset({Role.READER}))
     with runtime.database.reading() as connection:
         return authenticate(connection, authorization=authorization, cookie=cookie, now=runtime.clock())
+
+
+def _is_ours(request: HTTPConnection) -> bool:
+    """Say whether a browser was sent here by a page of ours; of a socket only its Origin tells, so that is demanded."""
+    if request.scope["type"] == "websocket":
+        return urlsplit(request.headers.get("origin", "")).netloc == request.headers.get("host")
+    is_harmless = request.scope["method"] in ("GET", "HEAD")
+    return is_harmless or request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
 
 
 def sender(found: Annotated[Principal, Depends(principal)]) -> Principal:

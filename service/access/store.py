@@ -58,15 +58,21 @@ def expire_tokens(connection: Connection, *, site_id: str, expires_at: datetime)
     )
 
 
-def add_session(connection: Connection, *, digest: str, name: str, roles: str, expires_at: datetime) -> None:
+def add_session(
+    connection: Connection, *, digest: str, name: str, label: str, roles: str, expires_at: datetime
+) -> None:
     """Keep a sign-in."""
-    connection.execute(insert(sessions).values(digest=digest, name=name, roles=roles, expires_at=expires_at))
+    connection.execute(
+        insert(sessions).values(digest=digest, name=name, label=label, roles=roles, expires_at=expires_at)
+    )
 
 
 def find_session(connection: Connection, digest: str, now: datetime) -> Any | None:
-    """Return name and roles of a valid sign-in."""
+    """Return name, label and roles of a valid sign-in."""
     return connection.execute(
-        select(sessions.c.name, sessions.c.roles).where(sessions.c.digest == digest, sessions.c.expires_at > now)
+        select(sessions.c.name, sessions.c.label, sessions.c.roles).where(
+            sessions.c.digest == digest, sessions.c.expires_at > now
+        )
     ).first()
 
 

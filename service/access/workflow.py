@@ -25,6 +25,8 @@ from service.ledger.workflow import Kind, append
 TOKEN_BYTES = 32
 #: The name on the ledger of whoever uses the service's own local token.
 LOCAL_READER = "reader"
+#: How the names of people begin whom the provider of sign-ins has told us.
+PROVIDED = "oidc:"
 
 
 class Role(StrEnum):
@@ -47,6 +49,8 @@ class Principal:
     name: str
     roles: frozenset[Role]
     site_id: str | None = None
+    #: How pages call them; the name if empty.
+    label: str = ""
 
     def require(self, *roles: Role) -> None:
         """Raise ForbiddenError unless one of the roles is held."""
@@ -94,6 +98,8 @@ def grant(connection: Connection, *, name: str, role: Role, now: datetime, lifet
     """Return a token for a person or a monitor, who may then see every site in that role."""
     if role is Role.SENDER:
         raise ForbiddenError("a sender belongs to a site; demur site add NAME gives it its token")
+    if ":" in name:
+        raise ForbiddenError("a name with a colon is of somebody who signs in on the page; choose another")
     token = issue_token(connection, name=name, role=role, site_id=None, now=now, lifetime=lifetime)
     body = {"change": "access", "name": name, "role": role, "days": lifetime / timedelta(days=1)}
     append(connection, Kind.SITE, body, at=now)
@@ -116,16 +122,30 @@ def authenticate(connection: Connection, *, authorization: str, cookie: str, now
     if cookie:
         session = store.find_session(connection, digest_of(cookie), now)
         if session is not None:
-            return Principal(name=session.name, roles=frozenset(map(Role, session.roles.split())))
+            roles = frozenset(map(Role, session.roles.split()))
+            return Principal(name=session.name, roles=roles, label=session.label)
     raise UnauthenticatedError("give a token: Authorization: Bearer TOKEN, or Basic with the token as password")
 
 
-def sign_in(connection: Connection, *, name: str, roles: Iterable[Role], now: datetime, lifetime: timedelta) -> str:
+def sign_in(
+    connection: Connection,
+    *,
+    name: str,
+    roles: Iterable[Role],
+    now: datetime,
+    lifetime: timedelta,
+    label: str = "",
+) -> str:
     """Begin a session and return its cookie."""
     secret = new_secret()
     store.forget_sessions(connection, now)
     store.add_session(
-        connection, digest=digest_of(secret), name=name, roles=" ".join(sorted(roles)), expires_at=now + lifetime
+        connection,
+        digest=digest_of(secret),
+        name=name,
+        label=label,
+        roles=" ".join(sorted(roles)),
+        expires_at=now + lifetime,
     )
     return secret
 

@@ -52,7 +52,7 @@ def go(path: str, notice: str = "") -> RedirectResponse:
 
 
 def same_origin(request: Request) -> None:
-    """Refuse a form that another site's page sends; the cookie's SameSite=Strict is the first lock, this the second."""
+    """Refuse a form that another site's page sends; the cookie's SameSite=Lax is the first lock, this the second."""
     fetch_site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     is_ours = (

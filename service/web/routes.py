@@ -91,7 +91,7 @@ def worklist_page(
     return page(
         "worklist.html",
         request,
-        reader=principal.name,
+        reader=principal.label or principal.name,
         states=[(str(known), words, counts[known]) for known, words in STATES.items()],
         chosen=wanted,
         sites=site_names,
@@ -176,7 +176,7 @@ def case_page(
     shown = page(
         "case.html",
         request,
-        reader=principal.name,
+        reader=principal.label or principal.name,
         case=case,
         may_look=may_look,
         demur=demur,

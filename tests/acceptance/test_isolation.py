@@ -25,7 +25,18 @@ from training.phantoms.dicom_writer import dicom_bytes
 from training.phantoms.film import phantom
 
 #: Routes that say the same to everybody, whatever has been stored.
-OPEN = {"/", "/healthz", "/openapi.json", "/readyz", "/sign-in", "/sign-out", "/static/{name}"}
+OPEN = {
+    "/",
+    "/healthz",
+    "/openapi.json",
+    "/readyz",
+    "/sign-in",
+    "/sign-in/callback",
+    "/sign-in/provider",
+    "/sign-out",
+    "/sign-out/provider",
+    "/static/{name}",
+}
 #: Bodies that a request may try: none, an instance, a claim, a reader's result, a form.
 BODIES: tuple[tuple[str, bytes], ...] = (
     ("", b""),
@@ -94,7 +105,7 @@ class Names:
                 "frames": "1",
                 "frame": "1",
                 "name": "demur.css",
-                "subscriber": "1.2.3",
+                "aet": "VIEWER",
                 "site": "north",
             }
             if name not in known:
