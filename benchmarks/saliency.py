@@ -25,15 +25,13 @@ from training.cache import load_films
 from training.checkpoints import BEST, load_member, member_folder
 from training.config import SCOPES, Experiment, read_experiment
 from training.datasets import Truth, labelled, truth_of
+from training.leave_one_out import ask, guess_site, healthy_range
 from training.selection import auroc
 from training.train import split_rows
 
 #: Patches along a side; the outermost ones are the edge: markers, text, collars, hands of those who hold a child.
 PATCHES = 8
 EDGE = np.pad(np.zeros((PATCHES - 2, PATCHES - 2), bool), 1, constant_values=True)
-_BATCH = 128
-#: Ridge of the linear read-out that guesses the site, relative to the features' variance.
-_RIDGE = 0.1
 
 Films = NDArray[np.float32]
 Matrix = NDArray[np.float64]
@@ -86,10 +84,8 @@ def look(table: StudyTable, experiment: Experiment, run: Path, site: str, *, cac
     own_rows = tuple(row for row in labelled(table.rows) if row.site == site and row.view in views)
     fit, tune, own = (_part(rows, experiment, cache) for rows in (fit_rows, tune_rows, own_rows))
     members = [load_member(member_folder(run, i) / BEST)[0] for i in range(len(experiment.members))]
-    low, centre, high = np.percentile(ask(members, tune.films[~tune.truth.abnormal])[0], (16, 50, 84), axis=0)
-    judges = Judges(
-        members=members, average=fit.films.mean(0), centre=centre, spread=np.maximum((high - low) / 2, 1e-3)
-    )
+    centre, spread = healthy_range(ask(members, tune.films[~tune.truth.abnormal])[0])
+    judges = Judges(members=members, average=fit.films.mean(0), centre=centre, spread=spread)
     shown: tuple[Callable[[Films], Films], ...] = (
         lambda films: films,
         lambda films: np.where(_enlarged(EDGE, films), films, judges.average),
@@ -110,9 +106,7 @@ def look(table: StudyTable, experiment: Experiment, run: Path, site: str, *, cac
             for sick in (False, True)
         ),
         site_named=tuple(
-            guess_site(
-                judges.answers(show(fit.films))[1], fit.truth.site, judges.answers(show(tune.films))[1], tune.truth.site
-            )
+            guess_site(judges.answers(show(fit.films))[1], fit.truth, judges.answers(show(tune.films))[1], tune.truth)
             for show in shown
         ),
     )
@@ -129,31 +123,6 @@ def importance(judges: Judges, films: Films) -> Matrix:
             changed = np.where(_enlarged(hidden, films), judges.average, films)
             moved[:, row, column] = np.abs(judges.answers(changed)[0] - whole)
     return (moved / np.maximum(moved.sum((1, 2), keepdims=True), 1e-9)).mean(0)
-
-
-@torch.no_grad()
-def ask(members: Sequence[Network], films: Films) -> tuple[Matrix, Matrix]:
-    """Return logits (N, K) and the features of all members side by side (N, F)."""
-    logits, features = [], []
-    for start in range(0, len(films), _BATCH):
-        batch = torch.from_numpy(films[start : start + _BATCH])[:, None]
-        readouts = [member(batch) for member in members]
-        logits.append(torch.stack([readout.logit for readout in readouts], 1).double().numpy())
-        features.append(torch.cat([readout.features for readout in readouts], 1).double().numpy())
-    return np.concatenate(logits), np.concatenate(features)
-
-
-def guess_site(fit: Matrix, fit_site: NDArray[np.int64], tune: Matrix, tune_site: NDArray[np.int64]) -> float:
-    """Return how often ridge regression on features names the site, the mean over sites; half is chance for two."""
-    centre, spread = fit.mean(0), fit.std(0) + 1e-9
-    left, right = ((features - centre) / spread for features in (fit, tune))
-    share = np.bincount(fit_site) / len(fit_site)
-    # Every site counts alike, whatever number of films it has.
-    weight = (1 / share / len(share))[fit_site][:, None] / len(left)
-    wanted = np.eye(len(share))[fit_site] - 1 / len(share)
-    gram = left.T @ (weight * left) + _RIDGE * np.eye(left.shape[1])
-    guessed = (right @ np.linalg.solve(gram, left.T @ (weight * wanted))).argmax(1)
-    return float(np.mean([(guessed[tune_site == site] == site).mean() for site in np.unique(tune_site)]))
 
 
 def as_markdown(found: Sequence[Looked]) -> str:
@@ -210,7 +179,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=Path, required=True)
     parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, required=True, help="what the leave-one-out program wrote")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        required=True,
+        help="what the leave-one-out program wrote; a site without a run is left out",
+    )
     parser.add_argument("--films", type=int, default=200, help="of each site that are looked at patch by patch")
     parser.add_argument("--out", type=Path, required=True, help="picture of the average maps")
     asked = parser.parse_args()
@@ -219,6 +193,7 @@ def main() -> None:
     found = [
         look(table, experiment, asked.runs / site, site, cache=asked.runs / "cache", most=asked.films)
         for site in sorted({row.site for row in table})
+        if (asked.runs / site).is_dir()
     ]
     draw(found, asked.out)
     print(as_markdown(found))

@@ -22,10 +22,9 @@ from training.cache import Films, load_films, usable_cores
 from training.checkpoints import BEST, load_member, member_folder
 from training.config import SCOPES, Experiment, read_experiment
 from training.datasets import Truth, labelled, truth_of
-from training.member import batches_of
-from training.progress import shown_progress
+from training.progress import OnProgress, shown_progress
 from training.selection import auroc
-from training.train import OnProgress, split_rows, train_run
+from training.train import split_rows, train_run
 
 _DELTA = 0.05
 _DRAWS = 2000
@@ -49,8 +48,8 @@ class HeldOut:
     cleared_at_others_half : Rate or None
         Share of its healthy films below that threshold.
     site_guessed, site_by_chance : float
-        How often a linear read-out of the features names the site of tune films of the training sites, and how often the
-        commonest site is right.
+        How often a linear read-out of the features names the site of tune films of the training sites, the mean over those
+        sites, and what guessing gives.
     """
 
     site: str
@@ -75,7 +74,7 @@ def hold_out_in_turn(
     results = []
     for number, site in enumerate(sites, start=1):
 
-        def tell(what: str, done: int, total: int, at: str = f"{site} held out ({number} of {len(sites)})") -> None:
+        def tell(what: str, done: int, total: int | None, at: str = f"{site} held out ({number} of {len(sites)})") -> None:
             on_progress(f"{at}: {what}", done, total)
 
         run = out / site
@@ -95,7 +94,7 @@ def judge(table: StudyTable, experiment: Experiment, run: Path, site: str, *, ca
         raise DataError(f"without {site!r} no healthy film is left to set a threshold by")
     own_logits, _, own = _answers(members, own_rows, experiment, cache)
     _, fit_features, fit = _answers(members, fit_rows, experiment, cache)
-    centre, spread = _healthy_range(tune_logits[~tune.abnormal])
+    centre, spread = healthy_range(tune_logits[~tune.abnormal])
     tune_scores, scores = (((logits - centre) / spread).mean(1) for logits in (tune_logits, own_logits))
     threshold = float(np.quantile(tune_scores[~tune.abnormal], 0.5))
     found, healthy = scores[own.abnormal], scores[~own.abnormal]
@@ -112,8 +111,8 @@ def judge(table: StudyTable, experiment: Experiment, run: Path, site: str, *, ca
         cleared_at_no_miss=alone.healthy_acceptance if alone else None,
         missed_at_others_half=rate(int((found < threshold).sum()), len(found), _DELTA),
         cleared_at_others_half=rate(int((healthy < threshold).sum()), len(healthy), _DELTA) if both else None,
-        site_guessed=_guess_site(fit_features, fit, tune_features, tune),
-        site_by_chance=float(np.bincount(tune.site).max() / len(tune.site)),
+        site_guessed=guess_site(fit_features, fit, tune_features, tune),
+        site_by_chance=1 / len(fit.sites),
     )
 
 
@@ -124,16 +123,22 @@ def _answers(
     films: Films = load_films(
         rows, experiment.input_spec, cache, workers=usable_cores(), on_progress=lambda _done, _total: None
     )
+    return *ask(members, films.images), truth_of(rows)
+
+
+@torch.no_grad()
+def ask(members: Sequence[Network], images: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return logits (N, K) and features (N, F) of all members side by side, of images (N, rows, columns)."""
     logits, features = [], []
-    with torch.no_grad():
-        for batch in batches_of(films, np.arange(len(rows)), _BATCH):
-            readouts = [member(batch) for member in members]
-            logits.append(torch.stack([readout.logit for readout in readouts], 1).double().numpy())
-            features.append(torch.cat([readout.features for readout in readouts], 1).double().numpy())
-    return np.concatenate(logits), np.concatenate(features), truth_of(rows)
+    for start in range(0, len(images), _BATCH):
+        batch = torch.from_numpy(np.asarray(images[start : start + _BATCH], np.float32))[:, None]
+        readouts = [member(batch) for member in members]
+        logits.append(torch.stack([readout.logit for readout in readouts], 1).double().numpy())
+        features.append(torch.cat([readout.features for readout in readouts], 1).double().numpy())
+    return np.concatenate(logits), np.concatenate(features)
 
 
-def _healthy_range(logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def healthy_range(logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return centre and spread of each member's logits of healthy films."""
     low, centre, high = np.percentile(logits, (16, 50, 84), axis=0)
     return centre, np.maximum((high - low) / 2, 1e-3)
@@ -152,16 +157,18 @@ def _interval(scores: NDArray[np.float64], abnormal: NDArray[np.bool_], patients
     return float(lower), float(upper)
 
 
-def _guess_site(fit: NDArray[np.float64], truth: Truth, tune: NDArray[np.float64], known: Truth) -> float:
-    """Return how often ridge regression on standardised features names the site of a tune film."""
+def guess_site(fit: NDArray[np.float64], truth: Truth, tune: NDArray[np.float64], known: Truth) -> float:
+    """Return how often ridge regression on standardised features names the site of a tune film, the mean over sites."""
     centre, spread = fit.mean(0), fit.std(0) + 1e-9
     left, right = ((features - centre) / spread for features in (fit, tune))
-    wanted = np.eye(len(truth.sites))[truth.site]
-    gram = left.T @ left / len(left) + _RIDGE * np.eye(left.shape[1])
-    weights = np.linalg.solve(gram, left.T @ (wanted - wanted.mean(0)) / len(left))
-    guessed = (right @ weights + wanted.mean(0)).argmax(1)
-    names, true_names = np.array(truth.sites)[guessed], np.array(known.sites)[known.site]
-    return float((names == true_names).mean())
+    share = np.bincount(truth.site) / len(truth.site)
+    # Every site counts alike, however many films it has.
+    weight = (1 / share / len(share))[truth.site][:, None] / len(left)
+    wanted = np.eye(len(share))[truth.site] - 1 / len(share)
+    gram = left.T @ (weight * left) + _RIDGE * np.eye(left.shape[1])
+    guessed = np.array(truth.sites)[(right @ np.linalg.solve(gram, left.T @ (weight * wanted))).argmax(1)]
+    right_names = np.array(known.sites)[known.site]
+    return float(np.mean([(guessed[right_names == site] == site).mean() for site in known.sites]))
 
 
 def as_markdown(results: Sequence[HeldOut]) -> str:
