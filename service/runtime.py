@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 
 from service.database import Database
 from service.settings import Settings
@@ -22,9 +23,9 @@ class Runtime:
     tracing: Tracing
 
 
-def runtime_of(request: Request) -> Runtime:
-    """Return the runtime of the application that a request came to."""
-    return request.app.state.runtime
+def runtime_of(connection: HTTPConnection) -> Runtime:
+    """Return the runtime of the application that a request or a socket came to."""
+    return connection.app.state.runtime
 
 
 Running = Annotated[Runtime, Depends(runtime_of)]

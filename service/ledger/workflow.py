@@ -39,8 +39,10 @@ class Kind(StrEnum):
     DECIDED = "study_decided"
     #: A decision no longer holds, since instances came after it.
     REOPENED = "study_reopened"
-    #: A workitem was claimed, completed or cancelled.
+    #: A workitem was made, claimed, completed or cancelled.
     WORKITEM = "workitem_changed"
+    #: The reader of a workitem was asked to cancel it.
+    CANCEL_ASKED = "cancellation_asked"
     #: A reader's result, its withdrawal within the time to undo, or an addendum to it.
     VERDICT = "verdict_given"
     UNDONE = "verdict_undone"

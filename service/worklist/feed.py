@@ -4,12 +4,12 @@ import json
 from datetime import datetime
 
 from pydantic import BaseModel
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from service.ledger.workflow import Kind
 from service.tables import ledger
 
-_KINDS = (Kind.STORED, Kind.WORKITEM, Kind.VERDICT, Kind.UNDONE, Kind.ADDENDUM)
+_KINDS = (Kind.STORED, Kind.WORKITEM, Kind.CANCEL_ASKED, Kind.VERDICT, Kind.UNDONE, Kind.ADDENDUM)
 
 
 class Event(BaseModel):
@@ -19,7 +19,8 @@ class Event(BaseModel):
     at: datetime
     kind: str
     workitem: str
-    #: The state that it came into, if it changed.
+    #: The state that it was in and the one that it came into, if it changed; a new one was in none.
+    was: str | None
     state: str | None
 
 
@@ -33,5 +34,19 @@ def events_after(connection: Connection, *, site_id: str | None, after: int, lim
     events: list[Event] = []
     for sequence, at, kind, body in connection.execute(query.order_by(ledger.c.sequence).limit(limit)):
         content = json.loads(body)
-        events.append(Event(sequence=sequence, at=at, kind=kind, workitem=content["workitem"], state=content.get("to")))
+        events.append(
+            Event(
+                sequence=sequence,
+                at=at,
+                kind=kind,
+                workitem=content["workitem"],
+                was=content.get("from"),
+                state=content.get("to"),
+            )
+        )
     return events
+
+
+def head(connection: Connection) -> int:
+    """Return the sequence number that was given last; 0 before the first."""
+    return connection.execute(select(func.max(ledger.c.sequence))).scalar() or 0

@@ -13,7 +13,7 @@ from service.access.workflow import Principal, saw
 from service.errors import RequestError, TooLargeError
 from service.runtime import Running, Runtime
 from service.worklist import feed, store, workflow
-from service.worklist.schemas import dataset_of, parse, result_of, search_of, state_request_of
+from service.worklist.schemas import cancel_request_of, dataset_of, parse, result_of, search_of, state_request_of
 from service.worklist.states import Outcome
 from service.worklist.workflow import Confidence, Finding, Result
 
@@ -91,13 +91,12 @@ async def change_workitem_state(uid: str, request: Request, principal: Reader, r
 @router.post("/dicom-web/workitems/{uid}/cancelrequest")
 async def request_cancellation(uid: str, request: Request, principal: Reader, runtime: Running) -> Response:
     """Ask for a workitem to be cancelled (section 11.8); the study stays on the worklist as a new one."""
-    dataset = parse(await _body(request))
-    values = dataset.get("00741238", {}).get("Value") or [""]
+    reason, asked = cancel_request_of(await _body(request), by=principal.name)
 
     def ask() -> Outcome:
         with runtime.database.writing() as connection:
             return workflow.cancel_request(
-                connection, principal, uid, reason=str(values[0])[:1000], now=runtime.clock()
+                connection, principal, uid, reason=reason, asked=asked, now=runtime.clock()
             ).outcome
 
     return _told(await asyncio.to_thread(ask), 202)

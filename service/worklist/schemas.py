@@ -15,10 +15,13 @@ Json = dict[str, Any]
 
 UPS_PUSH = "1.2.840.10008.5.1.4.34.6.1"
 LABEL = "Chest radiograph, human read"
+#: (0040,4041) *Input Readiness State*: the films are there when the workitem is.
+READY = "READY"
 #: Our own coding scheme for a reader's result.
 SCHEME = "99DEMUR"
 _FINDING, _COMMENT, _CERTAINTY = ("121071", "Finding"), ("121106", "Comment"), ("111012", "Certainty of Finding")
 _DATETIME = "%Y%m%d%H%M%S.%f"
+_REASON_MAX, _CODES_MAX = 1000, 8
 
 #: Matching keys by keyword and by tag, and the field of a search that each sets.
 MATCHING_KEYS = {
@@ -60,35 +63,38 @@ def dataset_of(workitem: Workitem, *, root: str) -> Json:
     """Return a workitem as its readers see it; the Transaction UID is never told."""
     study_url = f"{root}/studies/{workitem.study_instance_uid}"
     source = {
-        "0020000D": _element("UI", workitem.study_instance_uid),
-        "0040E020": _element("CS", "DICOM"),
-        "0040E025": _element("SQ", {"00081190": _element("UR", study_url)}),
+        "0020000D": element("UI", workitem.study_instance_uid),
+        "0040E020": element("CS", "DICOM"),
+        "0040E025": element("SQ", {"00081190": element("UR", study_url)}),
     }
     dataset: Json = {
-        "00080016": _element("UI", UPS_PUSH),
-        "00080018": _element("UI", workitem.uid),
-        "00100010": _element("PN", {"Alphabetic": workitem.patient_name} if workitem.patient_name else None),
-        "00100020": _element("LO", workitem.patient_id),
-        "00100030": _element("DA", workitem.patient_birth_date),
-        "00100040": _element("CS", workitem.patient_sex),
-        "00400400": _element("LT", ", ".join(workitem.reasons)),
-        "00404005": _element("DT", workitem.created_at.strftime(_DATETIME)),
-        "00404011": _element("DT", workitem.read_by.strftime(_DATETIME)),
-        "00404010": _element("DT", workitem.changed_at.strftime(_DATETIME)),
-        "00404021": _element("SQ", source),
-        "00404041": _element("CS", "READY"),
-        "0040A370": _element("SQ", {"00080050": _element("SH", workitem.accession_number)}),
-        "00741000": _element("CS", workitem.state),
-        "00741200": _element("CS", workitem.priority),
-        "00741202": _element("LO", workitem.site),
-        "00741204": _element("LO", LABEL),
+        "00080016": element("UI", UPS_PUSH),
+        "00080018": element("UI", workitem.uid),
+        "00100010": element("PN", {"Alphabetic": workitem.patient_name} if workitem.patient_name else None),
+        "00100020": element("LO", workitem.patient_id),
+        "00100030": element("DA", workitem.patient_birth_date),
+        "00100040": element("CS", workitem.patient_sex),
+        "00400400": element("LT", ", ".join(workitem.reasons)),
+        "00404005": element("DT", workitem.created_at.strftime(_DATETIME)),
+        "00404011": element("DT", workitem.read_by.strftime(_DATETIME)),
+        "00404010": element("DT", workitem.changed_at.strftime(_DATETIME)),
+        "00404021": element("SQ", source),
+        "00404041": element("CS", READY),
+        "0040A370": element("SQ", {"00080050": element("SH", workitem.accession_number)}),
+        "00741000": element("CS", workitem.state),
+        "00741200": element("CS", workitem.priority),
+        "00741202": element("LO", workitem.site),
+        "00741204": element("LO", LABEL),
     }
     if workitem.reader:
-        dataset["00404035"] = _element("SQ", {"00404037": _element("PN", {"Alphabetic": workitem.reader})})
+        name = element("PN", {"Alphabetic": workitem.reader})
+        performer = {"00404009": performer_code(workitem.reader), "00404037": name}
+        # Nobody is scheduled beforehand: who claims a case has it given to them.
+        dataset["00404034"] = dataset["00404035"] = element("SQ", performer)
     if workitem.cancel_reason:
-        dataset["00741002"] = _element("SQ", {"00741238": _element("LT", workitem.cancel_reason)})
+        dataset["00741002"] = element("SQ", {"00741238": element("LT", workitem.cancel_reason)})
     if workitem.verdict and workitem.read_at:
-        dataset["00741216"] = _element("SQ", _performed(workitem, workitem.read_at))
+        dataset["00741216"] = element("SQ", _performed(workitem, workitem.read_at))
     return dataset
 
 
@@ -126,6 +132,21 @@ def state_request_of(body: bytes) -> StateRequest:
     )
 
 
+def cancel_request_of(body: bytes, *, by: str) -> tuple[str, str]:
+    """Return the reason in a request to cancel, and as DICOM JSON what its performer is told of the request."""
+    dataset = parse(body)
+    reason = str(_value(dataset, "00741238") or "")[:_REASON_MAX]
+    told = {"00741236": element("AE", by.replace("\\", " ")[:16])}
+    for tag, vr in (("00741238", "LT"), ("0074100A", "UR"), ("0074100C", "LO")):
+        value = _value(dataset, tag)
+        if value is not None:
+            told[tag] = element(vr, str(value)[:_REASON_MAX])
+    codes = [_plain_code(item) for item in _items(dataset, "0074100E")]
+    if codes:
+        told["0074100E"] = element("SQ", *codes[:_CODES_MAX])
+    return reason, json.dumps(told)
+
+
 def result_of(dataset: Mapping[str, Any]) -> Result | None:
     """Return the reader's result in an update, None if it holds none."""
     finding: Finding | None = None
@@ -149,11 +170,11 @@ def result_dataset(result: Result) -> Json:
         contents.append(
             {
                 "0040A043": _code_item(*_COMMENT, "DCM"),
-                "0040A040": _element("CS", "TEXT"),
-                "0040A160": _element("UT", result.note),
+                "0040A040": element("CS", "TEXT"),
+                "0040A160": element("UT", result.note),
             }
         )
-    return {"00741216": _element("SQ", {"00741212": _element("SQ", *contents)})}
+    return {"00741216": element("SQ", {"00741212": element("SQ", *contents)})}
 
 
 def parse(body: bytes) -> Json:
@@ -169,6 +190,17 @@ def parse(body: bytes) -> Json:
     return found
 
 
+def performer_code(reader: str) -> Json:
+    """Return (0040,4009) *Human Performer Code Sequence* for a reader."""
+    return _code_item(reader, reader, SCHEME)
+
+
+def _plain_code(item: Mapping[str, Any]) -> Json:
+    """Return a coded entry with what identifies it, and nothing else of what was sent."""
+    parts = (("00080100", "SH"), ("00080102", "SH"), ("00080104", "LO"))
+    return {tag: element(vr, str(_value(item, tag) or "")[:64]) for tag, vr in parts}
+
+
 def _performed(workitem: Workitem, read_at: datetime) -> Json:
     result = Result(
         finding=Finding(str(workitem.verdict)),
@@ -177,28 +209,29 @@ def _performed(workitem: Workitem, read_at: datetime) -> Json:
     )
     item: Json = dict(result_dataset(result)["00741216"]["Value"][0])
     begun = workitem.claimed_at or read_at
-    item["00404050"] = _element("DT", begun.strftime(_DATETIME))
-    item["00404051"] = _element("DT", read_at.strftime(_DATETIME))
-    item["00404033"] = _element("SQ")
+    item["00404050"] = element("DT", begun.strftime(_DATETIME))
+    item["00404051"] = element("DT", read_at.strftime(_DATETIME))
+    item["00404033"] = element("SQ")
     return item
 
 
 def _coded(name: tuple[str, str], value: str) -> Json:
     return {
-        "0040A040": _element("CS", "CODE"),
+        "0040A040": element("CS", "CODE"),
         "0040A043": _code_item(*name, "DCM"),
         "0040A168": _code_item(str(value), str(value).replace("_", " "), SCHEME),
     }
 
 
 def _code_item(code: str, meaning: str, scheme: str) -> Json:
-    return _element(
+    return element(
         "SQ",
-        {"00080100": _element("SH", code), "00080102": _element("SH", scheme), "00080104": _element("LO", meaning)},
+        {"00080100": element("SH", code), "00080102": element("SH", scheme), "00080104": element("LO", meaning)},
     )
 
 
-def _element(vr: str, *values: object) -> Json:
+def element(vr: str, *values: object) -> Json:
+    """Return an element in DICOM JSON, without the values that are empty."""
     present = [value for value in values if value not in (None, "")]
     return {"vr": vr, "Value": present} if present else {"vr": vr}
 

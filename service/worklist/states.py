@@ -56,8 +56,8 @@ class Outcome(StrEnum):
     NOT_IN_PROGRESS = "C310"
     #: C311: a completed one cannot be canceled any more.
     CANNOT_CANCEL = "C311"
-    #: C312: its performer is told, who may cancel it or not.
-    PERFORMER_ASKED = "C312"
+    #: 0000 too, but nothing is changed: its performer is asked, who may cancel it or not.
+    PERFORMER_ASKED = "0000, asked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

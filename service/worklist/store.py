@@ -50,6 +50,7 @@ class Workitem:
     read_at: datetime | None
     final_at: datetime | None
     cancel_reason: str | None
+    cancel_request: str | None
     replaces: str | None
     study_instance_uid: str
     patient_id: str
@@ -66,6 +67,7 @@ class Search:
     """What to look for; None and empty mean anything. ``site_id`` limits to what the asker may see."""
 
     site_id: str | None = None
+    ids: tuple[str, ...] | None = None
     states: tuple[State, ...] = ()
     site: str | None = None
     priority: str | None = None
@@ -133,6 +135,17 @@ def search(connection: Connection, wanted: Search) -> list[Workitem]:
     return [_workitem(row) for row in connection.execute(query.limit(wanted.limit).offset(wanted.offset))]
 
 
+def page_after(connection: Connection, wanted: Search, *, after: str, limit: int) -> list[Workitem]:
+    """Return workitems by their ids, from after one of them; the search's own limit and offset say nothing here."""
+    query = _query().where(*_conditions(wanted), workitems.c.id > after).order_by(workitems.c.id).limit(limit)
+    return [_workitem(row) for row in connection.execute(query)]
+
+
+def of_ids(connection: Connection, ids: tuple[str, ...], *, site_id: str | None) -> list[Workitem]:
+    """Return these workitems, as far as their site may be seen."""
+    return search(connection, Search(site_id=site_id, ids=ids, limit=len(ids)))
+
+
 def next_scheduled(connection: Connection, site_id: str | None) -> Workitem | None:
     """Return the next case that nobody has claimed or is just claiming, locked for change."""
     query = select(workitems.c.id).where(workitems.c.state == "SCHEDULED")
@@ -196,6 +209,8 @@ def _conditions(wanted: Search) -> Sequence[ColumnElement[bool]]:
         workitems.c.reader: wanted.reader,
     }
     conditions = [column == value for column, value in equal.items() if value is not None]
+    if wanted.ids is not None:
+        conditions.append(workitems.c.id.in_(wanted.ids))
     if wanted.states:
         conditions.append(workitems.c.state.in_(wanted.states))
     if wanted.from_time is not None:

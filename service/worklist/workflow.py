@@ -8,7 +8,6 @@ Invariants:
 - A verdict is on the ledger from the moment it is given; a note's text is not, only its digest.
 """
 
-import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,8 +19,8 @@ from sqlalchemy import Connection
 from models.errors import WorklistError
 from service.access.workflow import Principal
 from service.errors import MissingError
-from service.ledger.workflow import Kind, append
-from service.worklist import store
+from service.ledger.workflow import Kind
+from service.worklist import history, store
 from service.worklist.states import Change, Lock, Outcome, State, change, request_cancel
 from service.worklist.store import Priority, Workitem
 
@@ -74,9 +73,19 @@ class Place:
 
 
 def ensure_open(
-    connection: Connection, *, study_id: str, site_id: str, place: Place, now: datetime, replaces: str | None = None
+    connection: Connection,
+    *,
+    study_id: str,
+    site_id: str,
+    place: Place,
+    now: datetime,
+    replaces: str | None = None,
+    reason: str = "",
 ) -> tuple[str, bool]:
-    """Return the id of the study's open workitem, made if there is none, and whether it is new."""
+    """Return the id of the study's open workitem, made if there is none, and whether it is new.
+
+    ``reason`` is what the ledger is told of why it was made, if not for films that came.
+    """
     present = store.open_of(connection, study_id)
     if present is not None:
         return present.id, False
@@ -96,6 +105,15 @@ def ensure_open(
             "changed_at": now,
             "replaces": replaces,
         },
+    )
+    history.made(
+        connection,
+        workitem_id=workitem_id.hex,
+        study_id=study_id,
+        site_id=site_id,
+        replaces=replaces,
+        reason=reason,
+        now=now,
     )
     return workitem_id.hex, True
 
@@ -187,13 +205,21 @@ def claim_next(
     return workitem
 
 
-def cancel_request(connection: Connection, principal: Principal, uid: str, *, reason: str, now: datetime) -> Change:
-    """Do what a request to cancel asks: who holds a case is never overruled, and no study leaves unread."""
+def cancel_request(
+    connection: Connection, principal: Principal, uid: str, *, reason: str, asked: str, now: datetime
+) -> Change:
+    """Do what a request to cancel asks: who holds a case is asked and never overruled, and no study leaves unread.
+
+    ``asked`` is what the reader who holds it is told of the request, in DICOM JSON.
+    """
     workitem = _find(connection, principal, uid=uid, lock=True)
     answer = request_cancel(workitem.state)
     if answer.outcome is Outcome.DONE:
-        _cancel(connection, workitem, reason=reason or "canceled on request", by=principal.name, now=now)
+        _cancel(connection, workitem, reason="canceled on request", by=principal.name, now=now, told=reason)
         _replace(connection, workitem, now=now)
+    elif answer.outcome is Outcome.PERFORMER_ASKED:
+        store.change(connection, workitem.id, cancel_request=asked, changed_at=now)
+        history.asked_to_cancel(connection, workitem, by=principal.name, now=now)
     elif answer.outcome is Outcome.CANNOT_CANCEL:
         raise RefusedError(answer.outcome, "The UPS is already COMPLETED.")
     return answer
@@ -263,8 +289,7 @@ def undo_result(
         lease_until=now + lease,
         changed_at=now,
     )
-    body = {"workitem": workitem.id, "reader": principal.name}
-    append(connection, Kind.UNDONE, body, at=now, site_id=workitem.site_id, study_id=workitem.study_id)
+    history.undone(connection, workitem, by=principal.name, now=now)
 
 
 def amend(connection: Connection, principal: Principal, workitem_id: str, result: Result, *, now: datetime) -> None:
@@ -284,7 +309,7 @@ def amend(connection: Connection, principal: Principal, workitem_id: str, result
 def complete(connection: Connection, workitem: Workitem, *, now: datetime, reason: str = "") -> None:
     """Make a result final; films that came after the claim were perhaps not seen, so the study goes back for them."""
     store.change(connection, workitem.id, state=State.COMPLETED, final_at=None, lease_until=None, changed_at=now)
-    _record_state(connection, workitem, State.COMPLETED, by=workitem.reader or "", reason=reason, now=now)
+    history.moved(connection, workitem, State.COMPLETED, by=workitem.reader or "", reason=reason, now=now)
     if store.has_later_films(connection, workitem):
         _replace(connection, workitem, now=now)
 
@@ -333,10 +358,10 @@ def held(connection: Connection, principal: Principal, uid: str, *, transaction_
     lock = lock_of(workitem, transaction_uid)
     if workitem.state in (State.COMPLETED, State.CANCELED):
         raise RefusedError(Outcome.FINAL, _why(Outcome.FINAL, lock))
-    if lock is not Lock.RIGHT:
-        raise RefusedError(Outcome.LOCKED, _why(Outcome.LOCKED, lock))
     if workitem.state is not State.IN_PROGRESS:
         raise RefusedError(Outcome.NOT_IN_PROGRESS, _why(Outcome.NOT_IN_PROGRESS, lock))
+    if lock is not Lock.RIGHT:
+        raise RefusedError(Outcome.LOCKED, _why(Outcome.LOCKED, lock))
     return workitem
 
 
@@ -373,49 +398,42 @@ def _claim(
         lease_until=now + lease,
         changed_at=now,
     )
-    _record_state(connection, workitem, State.IN_PROGRESS, by=principal.name, reason="", now=now)
+    history.moved(connection, workitem, State.IN_PROGRESS, by=principal.name, reason="", now=now)
 
 
-def _cancel(connection: Connection, workitem: Workitem, *, reason: str, by: str, now: datetime) -> None:
+def _cancel(connection: Connection, workitem: Workitem, *, reason: str, by: str, now: datetime, told: str = "") -> None:
+    """Cancel a workitem; words of somebody's own, which may name a patient, stay out of the ledger."""
     store.change(
         connection,
         workitem.id,
         state=State.CANCELED,
-        cancel_reason=reason,
+        cancel_reason=told or reason,
         lease_until=None,
         final_at=None,
         changed_at=now,
     )
-    _record_state(connection, workitem, State.CANCELED, by=by, reason=reason, now=now)
+    history.moved(connection, workitem, State.CANCELED, by=by, reason=reason, now=now)
 
 
 def _replace(connection: Connection, workitem: Workitem, *, now: datetime) -> None:
     """Put a study back whose workitem was cancelled unread: never IN PROGRESS to SCHEDULED (PS3.4 CC.1.1)."""
     place = Place(priority=workitem.priority, read_by=workitem.read_by, reasons=workitem.reasons)
-    workitem_id, _ = ensure_open(
+    ensure_open(
         connection, study_id=workitem.study_id, site_id=workitem.site_id, place=place, now=now, replaces=workitem.id
     )
-    body = {"workitem": workitem_id, "from": None, "to": State.SCHEDULED, "by": "demur", "replaces": workitem.id}
-    append(connection, Kind.WORKITEM, body, at=now, site_id=workitem.site_id, study_id=workitem.study_id)
-
-
-def _record_state(
-    connection: Connection, workitem: Workitem, state: State, *, by: str, reason: str, now: datetime
-) -> None:
-    body = {"workitem": workitem.id, "from": workitem.state, "to": state, "by": by, "reason": reason}
-    append(connection, Kind.WORKITEM, body, at=now, site_id=workitem.site_id, study_id=workitem.study_id)
 
 
 def _record(connection: Connection, kind: Kind, workitem: Workitem, *, by: str, result: Result, now: datetime) -> None:
-    salted = hashlib.sha256(f"{workitem.id}:{result.note}".encode()).hexdigest()
-    body = {
-        "workitem": workitem.id,
-        "reader": by,
-        "verdict": result.finding,
-        "confidence": result.confidence,
-        "note_digest": salted if result.note else None,
-    }
-    append(connection, kind, body, at=now, site_id=workitem.site_id, study_id=workitem.study_id)
+    history.read(
+        connection,
+        kind,
+        workitem,
+        by=by,
+        verdict=result.finding,
+        confidence=result.confidence,
+        note=result.note,
+        now=now,
+    )
 
 
 def _why(outcome: Outcome, lock: Lock) -> str:

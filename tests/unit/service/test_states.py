@@ -40,7 +40,7 @@ def test_a_case_is_given_back_without_a_result() -> None:
 
 
 @pytest.mark.parametrize(
-    ("present", "outcome", "after"), [(S, "0000", X), (P, "C312", P), (C, "C311", C), (X, "B304", X)]
+    ("present", "outcome", "after"), [(S, "0000", X), (P, Outcome.PERFORMER_ASKED, P), (C, "C311", C), (X, "B304", X)]
 )
 def test_a_request_to_cancel_never_overrules_who_holds_the_case(present: State, outcome: str, after: State) -> None:
     answer = request_cancel(present)
