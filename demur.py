@@ -25,6 +25,7 @@ VERBS: dict[str, str] = {
     "serve": "service.cli",
     "receive": "service.cli",
     "site": "service.cli",
+    "study": "service.study_cli",
     "send": "service.cli",
     "ledger": "service.cli",
     "replay": "service.cli",

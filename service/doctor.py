@@ -4,7 +4,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 from sqlalchemy import text
@@ -15,12 +15,15 @@ from service import schema
 from service.app import open_storage
 from service.database import Database
 from service.ledger.store import last
+from service.records.store import erased
 from service.settings import Settings
 from service.sites.store import every
+from service.storage.store import unswept_since
 from service.triage.judge import Judge, verified_bundle
 
 _DAYS_LEFT_MIN = 30
 _DRIFT_S_MAX = 5.0
+_DELETED_WITHIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("storage", _storage),
         ("bundle", _bundle),
         ("sites", _sites),
+        ("retention", _retention),
         ("clock", _clock),
         ("port", _port),
     )
@@ -125,6 +129,24 @@ def _sites(settings: Settings) -> Finding:
         found=f"{len(sites)}, of which {len(raised) - len(lowered)} are raised"
         + (f"; in shadow, since another release raised them: {', '.join(lowered)}" if lowered else ""),
         advice="raise them under this release with demur site mode, or start the other one again" if lowered else "",
+    )
+
+
+def _retention(settings: Settings) -> Finding:
+    """Say how long studies are kept, and whether the files of those that were erased are gone."""
+    database = Database(settings.database)
+    try:
+        with database.reading() as connection:
+            studies, (files, oldest) = erased(connection), unswept_since(connection)
+    finally:
+        database.close()
+    kept = "for ever" if settings.retention_days is None else f"{settings.retention_days} days after they were read"
+    is_late = oldest is not None and datetime.now(UTC) - oldest > _DELETED_WITHIN
+    return Finding(
+        check="retention",
+        is_good=not is_late,
+        found=f"studies are kept {kept}; {studies} were erased, {files} files of theirs are still to be deleted",
+        advice="look whether demur serve runs and reaches the storage: it deletes them" if is_late else "",
     )
 
 
