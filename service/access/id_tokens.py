@@ -4,6 +4,7 @@
 - A token is for us alone: of several audiences, or with an authorised party, that party must be us (OpenID Connect Core 3.1.3.7).
 """
 
+import math
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -54,8 +55,9 @@ def verify(token: str, keys: Iterable[jwt.PyJWK], expected: Expected, now: datet
         raise UnauthenticatedError("the ID token is not signed by a private key")
     claims = _claims(token, _key_of(header, keys), header["alg"], expected)
     at = now.timestamp()
-    expires, issued, valid_from = (_seconds(claims, name) for name in ("exp", "iat", "nbf"))
-    if expires is None or issued is None or at >= expires + _DRIFT_S or max(issued, valid_from or 0) > at + _DRIFT_S:
+    expires, issued, valid_from = (_seconds(claims.get(name, 0)) for name in ("exp", "iat", "nbf"))
+    is_now = at < expires + _DRIFT_S and max(issued, valid_from) <= at + _DRIFT_S
+    if not is_now:
         raise UnauthenticatedError("the ID token is not valid at this time")
     if not secrets.compare_digest(str(claims.get("nonce", "")).encode(), expected.nonce.encode()):
         raise UnauthenticatedError("the ID token is of another sign-in")
@@ -110,10 +112,7 @@ def _claims(token: str, key: jwt.PyJWK, algorithm: str, expected: Expected) -> d
         raise UnauthenticatedError("the ID token is not well formed") from None
 
 
-def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
-    value = claims.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UnauthenticatedError("the ID token is not well formed")
     return float(value)
