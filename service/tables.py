@@ -59,6 +59,8 @@ site_falls = Table(
     Column("bundle", _SHA256, nullable=False),
     Column("why", String(32), nullable=False),
     Column("at", Moment, nullable=False),
+    #: Of an alarm: readers have taken back so many of the errors that it would not have been raised.
+    Column("withdrawn_at", Moment),
 )
 Index("ix_site_falls_site", site_falls.c.site_id, site_falls.c.bundle, site_falls.c.at)
 

@@ -103,6 +103,32 @@ def add_fall(connection: Connection, fall: Fall) -> None:
     )
 
 
+def withdraw_alarms(connection: Connection, *, site_id: str, bundle: str, now: datetime) -> bool:
+    """Mark the alarms of a site under a release as withdrawn; return whether there were any."""
+    result = connection.execute(
+        update(site_falls)
+        .where(
+            site_falls.c.site_id == site_id,
+            site_falls.c.bundle == bundle,
+            site_falls.c.why == Why.ALARM,
+            site_falls.c.withdrawn_at.is_(None),
+        )
+        .values(withdrawn_at=now)
+    )
+    return result.rowcount > 0
+
+
+def is_barred(connection: Connection, *, site_id: str, bundle: str) -> bool:
+    """Say whether an alarm stands against a site under a release."""
+    query = select(site_falls.c.id).where(
+        site_falls.c.site_id == site_id,
+        site_falls.c.bundle == bundle,
+        site_falls.c.why == Why.ALARM,
+        site_falls.c.withdrawn_at.is_(None),
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def falls(connection: Connection, *, site_id: str, bundle: str | None = None) -> list[Fall]:
     """Return a site's falls, under a release if one is named, the newest first."""
     query = select(site_falls.c.site_id, site_falls.c.bundle, site_falls.c.why, site_falls.c.at).where(

@@ -4,7 +4,7 @@ Invariants:
 
 - A site starts in shadow. It is raised only where a bundle's certificate certifies it and is in date, and under that bundle
   alone: whoever decides with another one decides in shadow.
-- A site whose monitor raised the alarm is not raised under that bundle again.
+- A site whose monitor raised the alarm is not raised under that bundle again, unless the readings that raised it are taken back.
 - Lowering is always allowed. Every change is on the ledger.
 """
 
@@ -97,13 +97,20 @@ def fall(connection: Connection, site_id: str, *, bundle: str, why: Why, now: da
     """
     site = store.get(connection, site_id, lock=True)
     is_raised = site.under(bundle).mode is not Mode.SHADOW
-    is_known = any(known.why is Why.ALARM for known in store.falls(connection, site_id=site.id, bundle=bundle))
-    if not is_raised and (why is not Why.ALARM or is_known):
+    if not is_raised and (why is not Why.ALARM or store.is_barred(connection, site_id=site.id, bundle=bundle)):
         return False
     if is_raised:
         store.set_mode(connection, site.id, Mode.SHADOW, bundle=site.bundle)
     _record_fall(connection, site.under(bundle), Fall(site_id=site.id, bundle=bundle, why=why, at=now))
     return True
+
+
+def withdraw_alarm(connection: Connection, site_id: str, *, bundle: str, now: datetime) -> None:
+    """Say that what raised the alarm at a site was taken back, if there was one; the site stays in shadow until it is raised."""
+    site = store.get(connection, site_id, lock=True)
+    if store.withdraw_alarms(connection, site_id=site.id, bundle=bundle, now=now):
+        body = {"change": "alarm_withdrawn", "name": site.name, "bundle": bundle}
+        append(connection, Kind.SITE, body, at=now, site_id=site.id)
 
 
 def check_modes(connection: Connection, *, certificate: Certificate, bundle: str, now: datetime) -> None:
@@ -154,5 +161,5 @@ def _check_may_rise(
         raise SiteError(
             f"no healthy call of {name} would be audited, so nothing would watch it: its audit probability is 0"
         )
-    if any(known.why is Why.ALARM for known in store.falls(connection, site_id=site.id, bundle=bundle)):
+    if store.is_barred(connection, site_id=site.id, bundle=bundle):
         raise SiteError(f"the monitor of {name} raised the alarm under this bundle; another one must certify it")

@@ -42,16 +42,19 @@ _ACTED_ON = (Placement.CLEARED, Placement.END_OF_WORKLIST)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """Why a site must fall, and since when its calls are in doubt; None: since as long as calls are taken back."""
+    """Why a site must fall, and since when its calls are in doubt (None: as far back as calls are put back).
+
+    Without a reason: no alarm stands against it, whatever was said before.
+    """
 
     site_id: str
     bundle: str
-    why: Why
+    why: Why | None
     since: datetime | None = None
 
 
 def follow(connection: Connection, *, grace: timedelta, now: datetime) -> tuple[int, list[Cause]]:
-    """Follow the ledger some way on and count what is due; return how many entries that were, and which sites must fall."""
+    """Follow the ledger some way on and count what is due; return how many entries that were, and what follows for which sites."""
     sequence = store.lock_cursor(connection)
     if sequence is None:
         return 0, []
@@ -96,7 +99,7 @@ class _Held:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._watches: dict[tuple[str, str], Watched] = {}
-        #: Watches with errors that the alarm has not looked at yet.
+        #: Watches whose errors have changed since the alarm looked at them.
         self.suspects: set[tuple[str, str]] = set()
 
     def get(self, site_id: str, bundle: str) -> Watched:
@@ -170,7 +173,7 @@ def _read(held: _Held, made: Made, grace: timedelta) -> None:
     if error == made.error or (made.is_counted and not error):
         return
     store.change_call(held.connection, made, error=error, is_counted=made.is_counted)
-    if error:
+    if error or made.error:
         held.suspects.add((made.site_id, made.bundle))
     if made.is_counted:
         _count_again(held, held.get(made.site_id, made.bundle))
@@ -216,13 +219,13 @@ def _z(made: Made, *, unresolved: bool) -> float:
 
 
 def _look(held: _Held) -> list[Cause]:
-    """Return the sites whose errors are too many, of all calls made so far."""
+    """Return of each site whose errors have changed whether they are too many, of all calls made so far."""
     causes: list[Cause] = []
     for site_id, bundle in sorted(held.suspects):
         watched = held.get(site_id, bundle)
         if watched.audited is None:
             continue
         waiting = [made.call(made.error) for made in store.calls_of(held.connection, watched, is_counted=False)]
-        if look_ahead(watched.audited, waiting).alarm_at is not None:
-            causes.append(Cause(site_id=site_id, bundle=bundle, why=Why.ALARM))
+        is_alarm = look_ahead(watched.audited, waiting).alarm_at is not None
+        causes.append(Cause(site_id=site_id, bundle=bundle, why=Why.ALARM if is_alarm else None))
     return causes

@@ -18,7 +18,7 @@ from models.vocabulary import Mode, Reason
 from service import metrics
 from service.sites import store as site_store
 from service.sites.store import Site, Why
-from service.sites.workflow import fall
+from service.sites.workflow import fall, withdraw_alarm
 from service.watch import store
 from service.watch.following import Cause, follow
 from service.watch.inputs import REFERENCE
@@ -61,7 +61,7 @@ def sweep(connection: Connection, *, grace: timedelta, recall: timedelta, now: d
     """Follow the ledger, let sites fall, put back what was cleared; return how many entries were followed."""
     followed, causes = follow(connection, grace=grace, now=now)
     for cause in causes:
-        _fall(connection, cause, recall=recall, now=now)
+        _act(connection, cause, recall=recall, now=now)
     return followed
 
 
@@ -140,7 +140,10 @@ def _standing(connection: Connection, watched: Watched, site: Site) -> Standing:
     )
 
 
-def _fall(connection: Connection, cause: Cause, *, recall: timedelta, now: datetime) -> None:
+def _act(connection: Connection, cause: Cause, *, recall: timedelta, now: datetime) -> None:
+    if cause.why is None:
+        withdraw_alarm(connection, cause.site_id, bundle=cause.bundle, now=now)
+        return
     fell = fall(connection, cause.site_id, bundle=cause.bundle, why=cause.why, now=now)
     if fell and cause.why in _RECALLED_FOR:
         since = max(now - recall, cause.since or now - recall)

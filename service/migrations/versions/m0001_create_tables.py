@@ -100,6 +100,7 @@ def _create_tables() -> None:
         sa.Column("bundle", sa.String(length=64), nullable=False),
         sa.Column("why", sa.String(length=32), nullable=False),
         sa.Column("at", Moment(), nullable=False),
+        sa.Column("withdrawn_at", Moment(), nullable=True),
         sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_site_falls_site_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_site_falls")),
     )

@@ -10,6 +10,7 @@ import pytest
 
 from models.vocabulary import Mode
 from service.access.workflow import Principal, Role
+from service.errors import SiteError
 from service.ledger.workflow import Kind, append, verify
 from service.sites.store import find
 from service.sites.workflow import set_mode
@@ -333,3 +334,29 @@ def test_an_auditor_sees_how_a_site_stands_and_which_calls_were_made(autonomous:
     assert 'demur_site_mode{site="north"} 2.0' in page
     assert 'demur_watched_calls{site="north",what="made"} 6.0' in page
     assert 'demur_monitor_evidence{site="north"}' in page
+
+
+def test_an_alarm_is_withdrawn_with_the_readings_that_raised_it_and_the_site_may_be_raised_again(
+    autonomous: Any,
+) -> None:
+    service = autonomous()
+    items = []
+    for _ in range(4):
+        send(service)
+        items.append(read(service, Finding.FINDING))
+    service.settle()
+    assert falls(service) == ["monitor_alarm"]
+    judge = service.app.state.decider.judge
+    raised = {"certificate": judge.certificate, "bundle": judge.bundle, "now": service.clock()}
+    for item in items:
+        with pytest.raises(SiteError, match="raised the alarm"), service.database.writing() as connection:
+            set_mode(connection, "north", Mode.AUTONOMOUS, **raised)
+        with service.database.writing() as connection:
+            amend(connection, RITA, item, Result(finding=Finding.NO_FINDING), now=service.clock())
+    service.settle()
+    assert modes(service)["north"] == "shadow"
+    with service.database.writing() as connection:
+        set_mode(connection, "north", Mode.AUTONOMOUS, **raised)
+    service.settle()
+    assert (modes(service)["north"], falls(service)) == ("autonomous", ["monitor_alarm"])
+    check_rebuilt(service)
