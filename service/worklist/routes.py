@@ -13,7 +13,15 @@ from service.access.workflow import Principal, saw
 from service.errors import RequestError, TooLargeError
 from service.runtime import Running, Runtime
 from service.worklist import feed, store, workflow
-from service.worklist.schemas import cancel_request_of, dataset_of, parse, result_of, search_of, state_request_of
+from service.worklist.schemas import (
+    cancel_request_of,
+    dataset_of,
+    parse,
+    result_of,
+    search_of,
+    state_request_of,
+    warnings_of,
+)
 from service.worklist.states import Outcome
 from service.worklist.workflow import Confidence, Finding, Result
 
@@ -39,12 +47,19 @@ class Amendment(BaseModel):
 @router.get("/dicom-web/workitems")
 def search_workitems(request: Request, principal: Reader, runtime: Running) -> Response:
     """Search workitems (section 11.9), in the order in which they ought to be read."""
-    wanted = search_of(request.query_params.multi_items(), site_id=principal.site_id)
+    query = request.query_params.multi_items()
+    wanted, warnings = search_of(query, site_id=principal.site_id), warnings_of(query)
     with runtime.database.reading() as connection:
         found = store.search(connection, wanted)
+        is_full = len(found) == wanted.limit
+        remaining = store.count(connection, wanted) - wanted.offset - len(found) if is_full else 0
+    if remaining > 0:
+        warnings.append(f"There are {remaining} additional results that can be requested")
+    headers = {"Warning": ", ".join(f'299 demur: "{words}"' for words in warnings)} if warnings else {}
     if not found:
-        return Response(status_code=204)
-    return _json([dataset_of(workitem, root=_root(request)) for workitem in found])
+        return Response(status_code=204, headers=headers)
+    body = [dataset_of(workitem, root=_root(request)) for workitem in found]
+    return JSONResponse(body, media_type=_JSON, headers=headers)
 
 
 @router.get("/dicom-web/workitems/{uid}")

@@ -25,14 +25,20 @@ _REASON_MAX, _CODES_MAX = 1000, 8
 
 #: Matching keys by keyword and by tag, and the field of a search that each sets.
 MATCHING_KEYS = {
-    "SOPInstanceUID": "uid",
-    "00080018": "uid",
+    "SOPInstanceUID": "uids",
+    "00080018": "uids",
     "ProcedureStepState": "states",
     "00741000": "states",
     "WorklistLabel": "site",
     "00741202": "site",
     "ScheduledProcedureStepPriority": "priority",
     "00741200": "priority",
+    "PatientName": "patient_name",
+    "00100010": "patient_name",
+    "PatientBirthDate": "patient_birth_date",
+    "00100030": "patient_birth_date",
+    "PatientSex": "patient_sex",
+    "00100040": "patient_sex",
     "PatientID": "patient_id",
     "00100020": "patient_id",
     "ReferencedRequestSequence.AccessionNumber": "accession_number",
@@ -48,7 +54,8 @@ MATCHING_KEYS = {
     "ScheduledProcedureStepStartDateTime": "time",
     "00404005": "time",
 }
-_PASSED_OVER = frozenset({"includefield", "fuzzymatching", "limit", "offset"})
+#: Every attribute is in every answer; of the others a search is told that they were not done.
+_PASSED_OVER = frozenset({"includefield", "fuzzymatching", "emptyvaluematching", "multiplevaluematching"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +110,12 @@ def search_of(query: Sequence[tuple[str, str]], *, site_id: str | None) -> Searc
     found: dict[str, Any] = {"site_id": site_id}
     for name, value in query:
         field = MATCHING_KEYS.get(name)
+        if field is not None and value in ("", "*"):
+            continue  # universal matching (PS3.4 C.2.2.2.3)
         if field == "states":
-            found["states"] = tuple(_state(word) for word in value.replace("\\", ",").split(","))
+            found["states"] = tuple(_state(word) for word in _listed(value))
+        elif field == "uids":
+            found["uids"] = _listed(value)
         elif field == "time":
             first, separator, last = value.partition("-")
             found["from_time"] = _time(first) if first else None
@@ -116,8 +127,19 @@ def search_of(query: Sequence[tuple[str, str]], *, site_id: str | None) -> Searc
                 raise RequestError(f"{name} is a whole number")
             found[name] = min(int(value), 1000) if name == "limit" else int(value)
         elif name not in _PASSED_OVER:
-            raise RequestError("a matching key is not supported; see the conformance page")
+            raise RequestError("a matching key is not supported; docs/worklist.md lists those that are")
     return Search(**found)
+
+
+def warnings_of(query: Sequence[tuple[str, str]]) -> list[str]:
+    """Return what a search is warned of because it was not done (PS3.18 section 8.3.4)."""
+    asked = dict(query)
+    unsupported = {
+        "fuzzymatching": "The fuzzymatching parameter is not supported. Only literal matching has been performed.",
+        "emptyvaluematching": "The emptyvaluematching parameter is not supported.",
+        "multiplevaluematching": "The multiplevaluematching parameter is not supported.",
+    }
+    return [words for name, words in unsupported.items() if asked.get(name) == "true"]
 
 
 def state_request_of(body: bytes) -> StateRequest:
@@ -259,6 +281,10 @@ def _word(kind: Any, word: str) -> Any:
         return kind(word)
     except ValueError:
         raise RequestError(f"a result is coded in {SCHEME} by one of {', '.join(kind)}") from None
+
+
+def _listed(value: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in value.replace("\\", ",").split(","))
 
 
 def _state(word: str) -> State:

@@ -64,17 +64,23 @@ class Workitem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """What to look for; None and empty mean anything. ``site_id`` limits to what the asker may see."""
+    """What to look for; None and empty mean anything, and in names and numbers ``*`` and ``?`` stand for others.
+
+    ``site_id`` limits to what the asker may see.
+    """
 
     site_id: str | None = None
     ids: tuple[str, ...] | None = None
     states: tuple[State, ...] = ()
     site: str | None = None
     priority: str | None = None
+    patient_name: str | None = None
     patient_id: str | None = None
+    patient_birth_date: str | None = None
+    patient_sex: str | None = None
     accession_number: str | None = None
     study_instance_uid: str | None = None
-    uid: str | None = None
+    uids: tuple[str, ...] = ()
     reader: str | None = None
     from_time: datetime | None = None
     to_time: datetime | None = None
@@ -133,6 +139,12 @@ def search(connection: Connection, wanted: Search) -> list[Workitem]:
     """Return workitems in the order in which they ought to be read."""
     query = _query().where(*_conditions(wanted)).order_by(workitems.c.read_by, workitems.c.id)
     return [_workitem(row) for row in connection.execute(query.limit(wanted.limit).offset(wanted.offset))]
+
+
+def count(connection: Connection, wanted: Search) -> int:
+    """Return how many workitems there are to be found, whatever the limit."""
+    matching = _query().where(*_conditions(wanted)).subquery()
+    return int(connection.execute(select(func.count()).select_from(matching)).scalar_one())
 
 
 def page_after(connection: Connection, wanted: Search, *, after: str, limit: int) -> list[Workitem]:
@@ -200,15 +212,22 @@ def _query() -> Select[Any]:
 def _conditions(wanted: Search) -> Sequence[ColumnElement[bool]]:
     equal = {
         workitems.c.site_id: wanted.site_id,
-        sites.c.name: wanted.site,
         workitems.c.priority: wanted.priority,
+        studies.c.patient_birth_date: wanted.patient_birth_date,
+        studies.c.patient_sex: wanted.patient_sex,
+        studies.c.study_instance_uid: wanted.study_instance_uid,
+    }
+    alike = {
+        sites.c.name: wanted.site,
+        studies.c.patient_name: wanted.patient_name,
         studies.c.patient_id: wanted.patient_id,
         studies.c.accession_number: wanted.accession_number,
-        studies.c.study_instance_uid: wanted.study_instance_uid,
-        workitems.c.uid: wanted.uid,
         workitems.c.reader: wanted.reader,
     }
     conditions = [column == value for column, value in equal.items() if value is not None]
+    conditions += [_alike(column, value) for column, value in alike.items() if value is not None]
+    if wanted.uids:
+        conditions.append(workitems.c.uid.in_(wanted.uids))
     if wanted.ids is not None:
         conditions.append(workitems.c.id.in_(wanted.ids))
     if wanted.states:
@@ -218,6 +237,14 @@ def _conditions(wanted: Search) -> Sequence[ColumnElement[bool]]:
     if wanted.to_time is not None:
         conditions.append(workitems.c.created_at <= wanted.to_time)
     return conditions
+
+
+def _alike(column: ColumnElement[str], value: str) -> ColumnElement[bool]:
+    """Match one value, or with a wild card (PS3.4 C.2.2.2.4), which on neither database minds the case."""
+    if "*" not in value and "?" not in value:
+        return column == value
+    pattern = value.replace("!", "!!").replace("%", "!%").replace("_", "!_").replace("*", "%").replace("?", "_")
+    return func.lower(column).like(pattern.lower(), escape="!")
 
 
 def _workitem(row: Row[Any]) -> Workitem:

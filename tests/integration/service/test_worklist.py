@@ -1,4 +1,4 @@
-"""UPS-RS as the standard has it: every state, every operation, every kind of Transaction UID; and what readers need."""
+"""The worklist over HTTP: searching it, and what readers need. The states have a table of their own in ``test_ups_conformance``."""
 
 import json
 from typing import Any
@@ -10,9 +10,6 @@ from service.worklist.workflow import Confidence, Finding, Result
 from tests.service_support import make_dicom
 
 RIGHT, WRONG = "2.25.11", "2.25.22"
-STATES = ("SCHEDULED", "IN PROGRESS", "COMPLETED", "CANCELED")
-INCONSISTENT = "The submitted request is inconsistent with the state of the UPS Instance."
-MISSING, INCORRECT = "The Transaction UID is missing.", "The Transaction UID is incorrect."
 
 
 def send(service: Any, site: str = "north", **elements: Any) -> str:
@@ -82,89 +79,6 @@ def get(service: Any, uid: str) -> dict[str, Any]:
     return answer.json()[0]
 
 
-#: requested state: present state: (status, warning, state afterwards), with the right Transaction UID (PS3.18 11.7.3).
-CHANGES = {
-    "SCHEDULED": {state: (400, INCONSISTENT, state) for state in STATES},
-    "IN PROGRESS": {
-        "SCHEDULED": (200, "", "IN PROGRESS"),
-        "IN PROGRESS": (409, INCONSISTENT, "IN PROGRESS"),
-        "COMPLETED": (409, INCONSISTENT, "COMPLETED"),
-        "CANCELED": (409, INCONSISTENT, "CANCELED"),
-    },
-    "COMPLETED": {
-        "SCHEDULED": (409, INCONSISTENT, "SCHEDULED"),
-        "IN PROGRESS": (409, INCONSISTENT, "IN PROGRESS"),  # no result was given: final state requirements
-        "COMPLETED": (200, "The UPS is already in the requested state of COMPLETED.", "COMPLETED"),
-        "CANCELED": (409, INCONSISTENT, "CANCELED"),
-    },
-    "CANCELED": {
-        "SCHEDULED": (409, INCONSISTENT, "SCHEDULED"),
-        "IN PROGRESS": (200, "", "CANCELED"),
-        "COMPLETED": (409, INCONSISTENT, "COMPLETED"),
-        "CANCELED": (200, "The UPS is already in the requested state of CANCELED.", "CANCELED"),
-    },
-}
-
-
-@pytest.mark.parametrize("present", STATES)
-def test_every_change_of_state_with_every_kind_of_transaction_uid(service: Any, present: str) -> None:
-    for requested, answers in CHANGES.items():
-        uid = bring_to(service, present)
-        for transaction, warning in ((None, MISSING), (WRONG, INCORRECT), ("not a uid", INCORRECT)):
-            if transaction == WRONG and present == "SCHEDULED":
-                continue  # no lock is set yet: any valid UID is right
-            refused = put_state(service, uid, requested, transaction)
-            assert refused.status_code == 400, (present, requested, transaction)
-            assert (warning if requested != "SCHEDULED" else INCONSISTENT) in refused.headers["warning"]
-            assert state_of(service, uid) == present
-        status, warning, after = answers[present]
-        answer = put_state(service, uid, requested, RIGHT)
-        assert (answer.status_code, state_of(service, uid)) == (status, after), (present, requested)
-        assert warning in answer.headers.get("warning", "")
-
-
-@pytest.mark.parametrize("present", STATES)
-def test_every_update_with_every_kind_of_transaction_uid(service: Any, present: str) -> None:
-    uid = bring_to(service, present)
-    for transaction in (None, WRONG, RIGHT):
-        answer = update(service, uid, transaction)
-        if present != "IN PROGRESS":
-            assert (answer.status_code, INCONSISTENT in answer.headers["warning"]) == (409, True)
-        elif transaction == RIGHT:
-            assert answer.status_code == 200
-        else:
-            assert answer.status_code == 400
-            assert (MISSING if transaction is None else INCORRECT) in answer.headers["warning"]
-
-
-@pytest.mark.parametrize(
-    ("present", "status", "after"),
-    [
-        ("SCHEDULED", 202, "CANCELED"),
-        ("IN PROGRESS", 202, "IN PROGRESS"),
-        ("COMPLETED", 409, "COMPLETED"),
-        ("CANCELED", 202, "CANCELED"),
-    ],
-)
-def test_every_request_to_cancel(service: Any, present: str, status: int, after: str) -> None:
-    uid = bring_to(service, present)
-    answer = cancel(service, uid)
-    assert (answer.status_code, state_of(service, uid)) == (status, after)
-    if present == "CANCELED":
-        assert "already in the requested state of CANCELED" in answer.headers["warning"]
-    open_items = service.rows("SELECT count(*) FROM workitems WHERE state IN ('SCHEDULED', 'IN PROGRESS')")[0][0]
-    assert open_items == (0 if present == "COMPLETED" else 1), (
-        "no study leaves the worklist unread by a request to cancel"
-    )
-
-
-def test_an_unknown_workitem_is_404_for_every_operation(service: Any) -> None:
-    assert put_state(service, "2.25.9", "IN PROGRESS", RIGHT).status_code == 404
-    assert update(service, "2.25.9", RIGHT).status_code == 404
-    assert cancel(service, "2.25.9").status_code == 404
-    assert service.client("rita").get("/dicom-web/workitems/2.25.9").status_code == 404
-
-
 @pytest.mark.parametrize("body", [b"", b"[", b"[]", b"[1]", b'{"00741000": 5}', b'[{"00741000": {"Value": ["ODD"]}}]'])
 def test_a_malformed_request_is_400(service: Any, body: bytes) -> None:
     uid = send(service)
@@ -197,6 +111,18 @@ def test_a_completed_reading_has_its_result_and_is_on_the_ledger(service: Any) -
         ({"ProcedureStepState": "COMPLETED,CANCELED"}, 0),
         ({"WorklistLabel": "south"}, 1),
         ({"PatientID": "P-1"}, 1),
+        ({"PatientID": ""}, 2),
+        ({"PatientID": "P-*"}, 1),
+        ({"PatientID": "P_1"}, 0),
+        ({"PatientName": "mustermann^*"}, 2),
+        ({"PatientName": "Mustermann^Erik?"}, 2),
+        ({"PatientName": "Mustermann"}, 0),
+        ({"PatientBirthDate": "19600102", "PatientSex": "F"}, 2),
+        ({"PatientSex": "M"}, 0),
+        ({"ProcedureStepState": "SCHEDULED,IN PROGRESS"}, 2),
+        ({"ProcedureStepState": "SCHEDULED\\IN PROGRESS"}, 2),
+        ({"includefield": "all"}, 2),
+        ({"limit": "5", "offset": "2"}, 0),
         ({"ReferencedRequestSequence.AccessionNumber": "ACC9731"}, 2),
         ({"ScheduledProcedureStepPriority": "HIGH"}, 0),
         ({"ScheduledProcedureStepStartDateTime": "20261121-20261122"}, 2),
@@ -213,6 +139,38 @@ def test_search_by_the_usual_keys(service: Any, query: dict[str, str], found: in
     answer = service.client("rita").get("/dicom-web/workitems", params=query)
     assert answer.status_code == (200 if found else 204)
     assert len(answer.json() if found else []) == found
+
+
+def test_a_search_by_uids_finds_each_of_them(service: Any) -> None:
+    uids = [send(service) for _ in range(3)]
+    answer = service.client("rita").get("/dicom-web/workitems", params={"SOPInstanceUID": ",".join(uids[:2])})
+    assert {found["00080018"]["Value"][0] for found in answer.json()} == set(uids[:2])
+
+
+@pytest.mark.parametrize(
+    ("query", "warnings"),
+    [
+        ({}, []),
+        ({"fuzzymatching": "false"}, []),
+        ({"fuzzymatching": "true"}, ["The fuzzymatching parameter is not supported. Only literal matching has been performed."]),
+        ({"emptyvaluematching": "true"}, ["The emptyvaluematching parameter is not supported."]),
+        ({"multiplevaluematching": "true"}, ["The multiplevaluematching parameter is not supported."]),
+        ({"limit": "1"}, ["There are 2 additional results that can be requested"]),
+        ({"limit": "1", "offset": "1"}, ["There are 1 additional results that can be requested"]),
+        ({"limit": "1", "offset": "2"}, []),
+        ({"limit": "3"}, []),
+        ({"limit": "2", "fuzzymatching": "true"},
+         ["The fuzzymatching parameter is not supported. Only literal matching has been performed.",
+          "There are 1 additional results that can be requested"]),
+    ],
+)  # fmt: skip
+def test_a_search_says_what_it_did_not_do_and_did_not_give(
+    service: Any, query: dict[str, str], warnings: list[str]
+) -> None:
+    for _ in range(3):
+        send(service)
+    answer = service.client("rita").get("/dicom-web/workitems", params=query)
+    assert answer.headers.get("warning", "") == ", ".join(f'299 demur: "{words}"' for words in warnings)
 
 
 @pytest.mark.parametrize("query", [{"limit": "-1"}, {"Nonsense": "1"}, {"ProcedureStepState": "ODD"}])
