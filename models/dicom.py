@@ -92,7 +92,7 @@ def _header(parsed: Parsed) -> Header:
         modality=parsed.code("Modality"),
         body_part=parsed.code("BodyPartExamined"),
         view=parsed.code("ViewPosition"),
-        age_years=_age_years(parsed),
+        age_years=age_years(parsed),
         presentation_intent=parsed.code("PresentationIntentType"),
         photometric=parsed.code("PhotometricInterpretation"),
         presentation_lut_shape=parsed.code("PresentationLUTShape"),
@@ -115,7 +115,7 @@ def _frames(parsed: Parsed) -> int:
     return max(1, parsed.integer("NumberOfFrames", 1))
 
 
-def _age_years(parsed: Parsed) -> float | None:
+def age_years(parsed: Parsed) -> float | None:
     """Return the patient's age at the study, from its own element or from dates; None where these disagree."""
     told = parsed.code("PatientAge")
     age = None

@@ -113,6 +113,8 @@ studies = Table(
     Column("patient_name", Text, nullable=False),
     Column("patient_birth_date", Text, nullable=False),
     Column("patient_sex", Text, nullable=False),
+    #: As the first instance tells it: many tell an age and no date of birth.
+    Column("age_years", Float),
     Column("accession_number", Text, nullable=False),
     Column("study_date", Text, nullable=False),
     Column("study_time", Text, nullable=False),

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from models.dicom import age_years
 from models.errors import InputError
 from models.parsing import Parsed, contained, parse
 
@@ -23,6 +24,7 @@ class Identity:
     patient_name: str
     patient_birth_date: str
     patient_sex: str
+    age_years: float | None
     accession_number: str
     study_date: str
     study_time: str
@@ -59,6 +61,7 @@ def identify(data: memoryview) -> Identity:
             patient_name=_text(parsed, "PatientName"),
             patient_birth_date=_text(parsed, "PatientBirthDate"),
             patient_sex=_text(parsed, "PatientSex"),
+            age_years=_age(parsed),
             accession_number=_text(parsed, "AccessionNumber"),
             study_date=_text(parsed, "StudyDate"),
             study_time=_text(parsed, "StudyTime"),
@@ -97,6 +100,13 @@ def _text(parsed: Parsed, keyword: str) -> str:
         return parsed.text(keyword).replace("\0", "").encode("utf-8", "replace").decode()[:_TEXT_MAX]
     except Exception:  # noqa: BLE001 - pydicom raises anything on a broken value
         return ""
+
+
+def _age(parsed: Parsed) -> float | None:
+    try:
+        return age_years(parsed)
+    except Exception:  # noqa: BLE001 - as above
+        return None
 
 
 def _count(parsed: Parsed, keyword: str) -> int:

@@ -30,6 +30,7 @@ def add_study(connection: Connection, *, study_id: str, site_id: str, identity: 
         "patient_name": identity.patient_name,
         "patient_birth_date": identity.patient_birth_date,
         "patient_sex": identity.patient_sex,
+        "age_years": identity.age_years,
         "accession_number": identity.accession_number,
         "study_date": identity.study_date,
         "study_time": identity.study_time,

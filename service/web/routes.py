@@ -9,7 +9,7 @@ Invariants:
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Annotated
 from uuid import uuid4
@@ -19,7 +19,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.background import BackgroundTask
 
 from models.decoding import DecoderKilledError
-from models.dicom import read_header
 from models.errors import DataError, InputError
 from models.vocabulary import Reason
 from service.access.routes import Reader
@@ -30,7 +29,6 @@ from service.storage.workflow import Storage
 from service.web import entrance, store
 from service.web.films import Films
 from service.web.pages import OURS, SCRIPT_HEADER, PageRoute, go, page
-from service.web.store import Image
 from service.web.views import case_view, row_view
 from service.web.words import CONFIDENCES, FINDINGS, REASONS, STATES
 from service.worklist import workflow as worklist
@@ -153,6 +151,7 @@ def case_page(
         may_look = _may_look(workitem, principal)
         images = store.images(connection, [workitem.study_id])[workitem.study_id] if may_look else []
         received_at = store.received_at(connection, workitem.study_id)
+        age_years = store.age_years(connection, workitem.study_id)
         is_final = workitem.state is State.COMPLETED
         score = store.score(connection, workitem.study_id) if demur and is_final else None
         undoable = store.undoable(connection, principal, now)
@@ -168,7 +167,7 @@ def case_page(
         workitem,
         images,
         received_at=received_at,
-        age_years=_age_years(storage, images),
+        age_years=age_years,
         reader=principal.name,
         now=now,
     )
@@ -340,14 +339,6 @@ def _is_held_by(workitem: Workitem, principal: Principal) -> bool:
 
 def _may_look(workitem: Workitem, principal: Principal) -> bool:
     return workitem.state is State.COMPLETED or _is_held_by(workitem, principal)
-
-
-def _age_years(storage: Storage, images: Sequence[Image]) -> float | None:
-    """Return the age that the first film tells; many films tell it without a date of birth."""
-    try:
-        return read_header(storage.view(images[0].digest)).age_years if images else None
-    except (DataError, InputError):
-        return None
 
 
 def _prepare_next(films: Films, storage: Storage, runtime: Runtime, principal: Principal) -> None:

@@ -44,6 +44,7 @@ class Case:
     final_at: datetime | None
     patient_birth_date: str
     patient_sex: str
+    age_years: float | None
     study_date: str
 
 
@@ -74,6 +75,7 @@ _CASE = (
     workitems.c.final_at,
     studies.c.patient_birth_date,
     studies.c.patient_sex,
+    studies.c.age_years,
     studies.c.study_date,
 )
 _JOINED = workitems.join(studies, studies.c.id == workitems.c.study_id).join(sites, sites.c.id == workitems.c.site_id)
@@ -151,6 +153,11 @@ def images(connection: Connection, study_ids: Sequence[str]) -> dict[str, list[I
 def received_at(connection: Connection, study_id: str) -> datetime:
     """Return when a study came."""
     return connection.execute(select(studies.c.received_at).where(studies.c.id == study_id)).scalar_one()
+
+
+def age_years(connection: Connection, study_id: str) -> float | None:
+    """Return the patient's age at a study, if its first instance tells it."""
+    return connection.execute(select(studies.c.age_years).where(studies.c.id == study_id)).scalar_one()
 
 
 def score(connection: Connection, study_id: str) -> float | None:

@@ -110,7 +110,7 @@ def row_view(case: Case, images: Sequence[Image], *, reader: str, now: datetime)
         waited=duration(now - case.received_at),
         target=target,
         site=case.site,
-        patient=patient_words(case.patient_birth_date, case.patient_sex, case.study_date),
+        patient=patient_words(case.patient_birth_date, case.patient_sex, case.study_date, case.age_years),
         views=", ".join(dict.fromkeys(_view(image) for image in images)) or "–",
         reasons=words_of(case.reasons),
         state=_state_words(case.state, case.verdict),
@@ -185,7 +185,7 @@ def duration(span: timedelta) -> str:
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
-def patient_words(birth_date: str, sex: str, study_date: str, age_years: float | None = None) -> str:
+def patient_words(birth_date: str, sex: str, study_date: str, age_years: float | None) -> str:
     """Return age at the study, as told or counted, and sex, as far as they are known."""
     born, seen = _date(birth_date), _date(study_date)
     years = None if age_years is None else int(age_years)

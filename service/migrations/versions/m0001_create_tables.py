@@ -133,6 +133,7 @@ def _create_tables() -> None:
         sa.Column("patient_name", sa.Text(), nullable=False),
         sa.Column("patient_birth_date", sa.Text(), nullable=False),
         sa.Column("patient_sex", sa.Text(), nullable=False),
+        sa.Column("age_years", sa.Float(), nullable=True),
         sa.Column("accession_number", sa.Text(), nullable=False),
         sa.Column("study_date", sa.Text(), nullable=False),
         sa.Column("study_time", sa.Text(), nullable=False),

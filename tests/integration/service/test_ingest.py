@@ -1,6 +1,8 @@
 """The front door: what is stored, what is refused, and how each is told."""
 
 import gzip
+import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 from xml.etree.ElementTree import fromstring
@@ -273,3 +275,24 @@ def test_a_study_whose_images_name_different_patients_is_read(service: Any) -> N
     service.clock.advance(60)
     service.settle()
     assert service.rows("SELECT conflicts, reasons FROM studies") == [(1, "conflicting_instances no_bundle")]
+
+
+@pytest.mark.parametrize(
+    ("elements", "age_years", "shown"),
+    [
+        ({"PatientAge": "050Y", "PatientBirthDate": None}, 50.0, "50 y F"),
+        ({"PatientAge": "018M", "PatientBirthDate": None}, 1.5, "1 y F"),
+        ({"PatientAge": None, "PatientBirthDate": "19760102"}, 50.0, "50 y F"),
+        ({"PatientAge": "050Y", "PatientBirthDate": "19600102"}, None, "66 y F"),
+        ({"PatientAge": "old", "PatientBirthDate": None}, None, "F"),
+    ],
+)
+def test_the_worklist_shows_the_age_that_a_film_tells(
+    service: Any, elements: dict[str, Any], age_years: float | None, shown: str
+) -> None:
+    with warnings.catch_warnings(action="ignore"):  # pydicom, of what is no age
+        data = make_dicom(**elements)
+    assert post(service, data).status_code == 200
+    assert service.rows("SELECT age_years FROM studies") == [(age_years and pytest.approx(age_years, abs=0.01),)]
+    page = service.client("rita").get("/worklist").text
+    assert re.search(rf"<td[^>]*>{shown}</td>", page), page
