@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from benchmarks.storm_processes import Postgresql, postgresql_programs
 
@@ -57,17 +57,20 @@ def postgresql() -> Iterator[str]:
         server.stop()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Return the URL of an empty database of each kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'demur.sqlite'}"
-        return
-    server = request.getfixturevalue("postgresql").replace("postgresql://", "postgresql+psycopg://")
+def new_database(server: str) -> str:
+    """Make an empty database on a PostgreSQL server and return its URL."""
+    url = make_url(server).set(drivername="postgresql+psycopg")
     name = f"t{uuid4().hex[:12]}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
-    base, _, query = server.partition("?")
-    yield f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+    return url.set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'demur.sqlite'}"
+    return new_database(request.getfixturevalue("postgresql"))

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ import httpx
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from service.database import Database
 
 DEMUR = [sys.executable, "-m", "demur"]
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,6 +94,7 @@ class Process:
     storage: Path
     environment: dict[str, str] = field(default_factory=dict)
     reader_token: str = "reader-token-of-a-test"
+    authority: Path | None = None
     log_name: str = "serve.log"
     url: str = ""
     _process: subprocess.Popen[str] | None = None
@@ -145,9 +149,13 @@ class Process:
 
     def _is_alive(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/healthz").status_code == 200
+            return httpx.get(f"{self.url}/healthz", verify=self.trust()).status_code == 200
         except httpx.TransportError:
             return False
+
+    def trust(self) -> ssl.SSLContext:
+        """Return what a client of it trusts: the authority, where it speaks HTTPS with a certificate of that one."""
+        return ssl.create_default_context(cafile=self.authority)
 
     def demur(self, *arguments: str) -> Any:
         """Run a verb on its database and return what it printed as JSON."""
@@ -160,6 +168,67 @@ class Process:
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+
+@dataclass(kw_only=True)
+class Receiving:
+    """``demur receive`` as a process of its own; PACS sends for north."""
+
+    folder: Path
+    database: str
+    port: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
+    _process: subprocess.Popen[str] | None = None
+
+    def start(self) -> "Receiving":
+        """Start and wait until it listens."""
+        command = [*DEMUR, "receive", "--json", "--site", "PACS=north", "--port", "0", "--database", self.database]
+        with (self.folder / "receive.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--storage", str(self.folder / "files")],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, **self.environment},
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, self.log()
+        self.port = json.loads(line)["port"]
+        return self
+
+    def log(self) -> str:
+        """Return what it has logged."""
+        return (self.folder / "receive.log").read_text()
+
+    def is_running(self) -> bool:
+        """Say whether it was started and not ended."""
+        return self._process is not None
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """End it with a signal and return its exit code."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        self._process.send_signal(number)
+        code = self._process.wait(timeout=60)
+        self._process.stdout.close()
+        self._process = None
+        return code
+
+    def query(self, question: str) -> list[tuple[Any, ...]]:
+        """Ask its database."""
+        database = Database(self.database)
+        try:
+            with database.reading() as connection:
+                return [tuple(row) for row in connection.exec_driver_sql(question)]
+        finally:
+            database.close()
+
+    def stored(self) -> dict[str, bytes]:
+        """Return the stored files by SOP Instance UID."""
+        rows = self.query("SELECT sop_instance_uid, digest FROM instances")
+        return {uid: (self.folder / "files" / digest[:2] / digest[2:]).read_bytes() for uid, digest in rows}
 
 
 def wait_until(condition: Any, timeout_s: float = 60.0) -> None:

@@ -1,86 +1,33 @@
 """DCMTK delivers to ``demur receive`` over DIMSE, and ``demur serve`` on the same database decides what came."""
 
 import io
-import json
-import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pydicom
 import pytest
 
-from tests.service_support import DEMUR, ROOT, Process, make_dicom, wait_until
+from tests.conftest import new_database
+from tests.service_support import DEMUR, ROOT, Process, Receiving, make_dicom, wait_until
 
 # One of the real films has a UID that begins with 999; pydicom says so wherever it is read.
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
-
-
-@dataclass(kw_only=True)
-class Receiving:
-    """``demur receive`` as a process of its own; PACS sends for north."""
-
-    folder: Path
-    port: int = 0
-    environment: dict[str, str] = field(default_factory=dict)
-    _process: subprocess.Popen[str] | None = None
-
-    @property
-    def database(self) -> str:
-        return f"sqlite:///{self.folder / 'demur.sqlite'}"
-
-    def start(self) -> "Receiving":
-        command = [*DEMUR, "receive", "--json", "--site", "PACS=north", "--port", "0", "--database", self.database]
-        with (self.folder / "receive.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, "--storage", str(self.folder / "files")],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                cwd=ROOT,
-                env={**os.environ, **self.environment},
-            )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, self.log()
-        self.port = json.loads(line)["port"]
-        return self
-
-    def log(self) -> str:
-        return (self.folder / "receive.log").read_text()
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        self._process.send_signal(number)
-        code = self._process.wait(timeout=60)
-        self._process.stdout.close()
-        self._process = None
-        return code
-
-    def query(self, question: str) -> list[tuple[Any, ...]]:
-        import sqlite3
-        from contextlib import closing
-
-        with closing(sqlite3.connect(self.folder / "demur.sqlite")) as connection:
-            return connection.execute(question).fetchall()
-
-    def stored(self) -> dict[str, bytes]:
-        """Return the stored files by SOP Instance UID."""
-        rows = self.query("SELECT sop_instance_uid, digest FROM instances")
-        return {uid: (self.folder / "files" / digest[:2] / digest[2:]).read_bytes() for uid, digest in rows}
+on_each_database = pytest.mark.parametrize("receiving", ["sqlite", "postgresql"], indirect=True)
 
 
 @pytest.fixture
-def receiving(tmp_path: Path) -> Iterator[Receiving]:
-    found = Receiving(folder=tmp_path)
-    subprocess.run([*DEMUR, "site", "add", "north", "--database", found.database], check=True, capture_output=True)
+def receiving(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Receiving]:
+    """Give a receiver, on SQLite unless the test asks for PostgreSQL."""
+    database = f"sqlite:///{tmp_path / 'demur.sqlite'}"
+    if getattr(request, "param", "sqlite") == "postgresql":
+        database = new_database(request.getfixturevalue("postgresql"))
+    found = Receiving(folder=tmp_path, database=database)
+    subprocess.run([*DEMUR, "site", "add", "north", "--database", database], check=True, capture_output=True)
     yield found.start()
-    if found._process is not None:
+    if found.is_running():
         found.end(signal.SIGKILL)
 
 
@@ -156,6 +103,7 @@ def test_an_echo_is_answered_to_who_may_send_alone(receiving: Receiving, needs_c
     assert (code, "Calling AE Title Not Recognized" in said) == (1, True)
 
 
+@on_each_database
 def test_a_refusal_reaches_the_sender_and_no_patient_the_log(
     receiving: Receiving, needs_command: Callable[[str], str]
 ) -> None:
@@ -171,6 +119,7 @@ def test_a_refusal_reaches_the_sender_and_no_patient_the_log(
         assert secret not in receiving.log()
 
 
+@on_each_database
 def test_what_came_over_dimse_is_decided_by_the_service_beside_it(
     receiving: Receiving, tmp_path: Path, needs_command: Callable[[str], str]
 ) -> None:
@@ -188,6 +137,7 @@ def test_what_came_over_dimse_is_decided_by_the_service_beside_it(
         service.stop()
 
 
+@on_each_database
 def test_what_was_acknowledged_outlives_a_power_cut(
     receiving: Receiving, tmp_path: Path, needs_command: Callable[[str], str]
 ) -> None:
