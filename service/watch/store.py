@@ -101,7 +101,7 @@ def every(connection: Connection, *, bundle: str | None = None, is_recalling: bo
 
 
 def save(connection: Connection, watched: Watched) -> None:
-    """Keep a watch."""
+    """Keep a watch, but for what is being put back: that is another transaction's work."""
     audited = watched.audited
     through = None if audited is None else audited.through
     connection.execute(
@@ -112,7 +112,6 @@ def save(connection: Connection, watched: Watched) -> None:
             through_at=None if through is None else through[0],
             through_key=None if through is None else through[1],
             inputs=watched.inputs.to_json(),
-            recall_from=watched.recall_from,
         )
     )
 
@@ -190,13 +189,16 @@ def cleared(connection: Connection, watched: Watched, *, limit: int, lock: bool)
     return list(connection.execute(query.with_for_update(of=studies, skip_locked=True) if lock else query).scalars())
 
 
+def begin_recall(connection: Connection, site_id: str, bundle: str, since: datetime) -> None:
+    """Have what was cleared since a time put back."""
+    query = update(watches).where(watches.c.site_id == site_id, watches.c.bundle == bundle)
+    connection.execute(query.values(recall_from=since))
+
+
 def end_recall(connection: Connection, watched: Watched) -> None:
-    """Say that everything was put back."""
-    connection.execute(
-        update(watches)
-        .where(watches.c.site_id == watched.site_id, watches.c.bundle == watched.bundle)
-        .values(recall_from=None)
-    )
+    """Say that everything was put back, unless there is more to put back by now."""
+    query = update(watches).where(watches.c.site_id == watched.site_id, watches.c.bundle == watched.bundle)
+    connection.execute(query.where(watches.c.recall_from == watched.recall_from).values(recall_from=None))
 
 
 def unclear(connection: Connection, study_id: str) -> None:

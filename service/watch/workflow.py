@@ -7,7 +7,7 @@ Invariants:
 - After an alarm or a drift what was cleared lately and nobody has read goes back to the worklist.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
@@ -147,8 +147,7 @@ def _act(connection: Connection, cause: Cause, *, recall: timedelta, now: dateti
     fell = fall(connection, cause.site_id, bundle=cause.bundle, why=cause.why, now=now)
     if fell and cause.why in _RECALLED_FOR:
         since = max(now - recall, cause.since or now - recall)
-        watched = store.load(connection, cause.site_id, cause.bundle)
-        store.save(connection, replace(watched, recall_from=since))
+        store.begin_recall(connection, cause.site_id, cause.bundle, since)
 
 
 def _recall(connection: Connection, site: Site, study_id: str, *, now: datetime) -> None:

@@ -165,14 +165,14 @@ def test_what_was_cleared_before_the_alarm_is_read_after_all(autonomous: Any) ->
 
 def test_a_good_site_does_not_fall(autonomous: Any) -> None:
     service = autonomous()
-    for _ in range(30):
+    for _ in range(12):
         send(service)
         read(service, Finding.NO_FINDING)
         service.clock.advance(3600)
     service.clock.advance(15 * 86400)
     service.settle()
     assert modes(service) == {"north": "autonomous", "south": "autonomous"}
-    assert service.rows("SELECT COUNT(*) FROM calls WHERE is_counted AND NOT error") == [(30,)]
+    assert service.rows("SELECT COUNT(*) FROM calls WHERE is_counted AND NOT error") == [(12,)]
     check_rebuilt(service)
 
 
