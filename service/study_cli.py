@@ -2,6 +2,7 @@
 
 import getpass
 import json
+from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -54,7 +55,7 @@ def find_study(
     """
     from service.records import store
 
-    with _open(_settings(database=database)).reading() as connection:
+    with closing(_open(_settings(database=database))) as opened, opened.reading() as connection:
         found = [
             (study, store.images(connection, study.id)) for study in store.search(connection, site=site, name=name)
         ]
@@ -107,16 +108,17 @@ def erase_study(
 
     asked = _checked(ErasureRequest, reason=reason, unread_too=unread_too)
     settings = _settings(database=database, storage=storage)
-    opened, files = _open(settings), open_storage(settings)
+    files = open_storage(settings)
     if not yes:
         typer.confirm("This cannot be undone. Erase it?", abort=True)
     request = _request(by, asked.reason)
-    with opened.writing() as connection:
-        if image is None:
-            erased = erase(connection, study, request, is_unread_too=unread_too)
-        else:
-            erased = erase_image(connection, study, image, request, is_unread_too=unread_too)
-    left = delete_files(opened, files, now=_now())
+    with closing(_open(settings)) as opened:
+        with opened.writing() as connection:
+            if image is None:
+                erased = erase(connection, study, request, is_unread_too=unread_too)
+            else:
+                erased = erase_image(connection, study, image, request, is_unread_too=unread_too)
+        left = delete_files(opened, files, now=_now())
     if as_json:
         typer.echo(json.dumps({"id": study, "images": erased.images, "files_left": left}))
     else:
@@ -153,7 +155,7 @@ def correct_study(
         patient_sex=sex,
         reason=reason,
     )
-    with _open(_settings(database=database)).writing() as connection:
+    with closing(_open(_settings(database=database))) as opened, opened.writing() as connection:
         correct(connection, study, asked.patient(), _request(by, asked.reason))
     typer.echo(json.dumps({"id": study}) if as_json else "The study is that patient's now, and waits on the worklist.")
 

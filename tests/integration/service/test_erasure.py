@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,6 +116,22 @@ def test_a_study_that_nobody_has_read_is_erased_only_by_who_says_so(service: Any
     assert erase(service, study, unread_too=True).status_code == 200
     assert service.rows("SELECT state, cancel_reason FROM workitems") == [("CANCELED", "the study was erased")]
     assert '"was_unread":true' in service.rows("SELECT body FROM ledger WHERE kind = 'study_erased'")[0][0]
+
+
+def test_what_is_erased_is_overwritten_in_the_file_of_sqlite(service: Any) -> None:
+    if not service.database.is_sqlite:
+        pytest.skip("of SQLite's file")
+    study = send(service, make_dicom())["id"]
+    file = Path(service.database.engine.url.database)
+
+    def lies_there() -> bool:
+        with service.database.engine.connect() as connection:
+            connection.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return any(b"SECRETID42" in path.read_bytes() for path in file.parent.glob(f"{file.name}*"))
+
+    assert lies_there()
+    assert erase(service, study, unread_too=True).status_code == 200
+    assert not lies_there()
 
 
 @pytest.mark.parametrize("who", ["north", "rita", "anna"])
