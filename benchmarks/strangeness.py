@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from wrong_films import ALIKE, DEGREES, SPOILS, real_films, spoilt
+from wrong_films import ALIKE, DEGREES, SPOILS, Spoil, real_films, spoilt
 
 from calibration.bounds import lower_bound
 from calibration.certificate import Certificate, certificate_from_json
@@ -44,7 +44,6 @@ class Kind:
 
 def kinds_of(spec: InputSpec, shared: Path, films: int) -> Iterator[Kind]:
     """Yield every kind of film, healthy ones first; so many of each, or as many as there are."""
-    random = np.random.default_rng(SEED)
     healthy = {site: [_healthy(site, i, 256) for i in range(films)] for site in SITES}
     for site, pictures in healthy.items():
         group = "trained" if site in TRAINED else "unseen" if site in UNSEEN else "shifted"
@@ -58,15 +57,28 @@ def kinds_of(spec: InputSpec, shared: Path, films: int) -> Iterator[Kind]:
     ]
     yield Kind(group="abnormal", name="abnormal, sites 01 to 08", tensors=_tensors(abnormal, spec))
     pool = [picture for site in TRAINED for picture in healthy[site]]
-    for group, ways in (("wrong", SPOILS), ("degree", DEGREES)):
-        for how in ways:
-            chosen = random.choice(len(pool), 1 if how in ALIKE else min(films, len(pool)), replace=False)
-            yield Kind(group=group, name=how, tensors=_tensors([spoilt(pool[i], how, random) for i in chosen], spec))
+    yield from _spoilt_kinds(pool, {"wrong": SPOILS, "degree": DEGREES}, films, spec)
     real: dict[str, list[NDArray[np.float32]]] = {}
     for name, _, picture in real_films(shared):
         real.setdefault(name, []).append(picture.pixels)
     for name, pictures in real.items():
         yield Kind(group="wrong", name=name, tensors=_tensors(pictures, spec))
+
+
+def some_kinds(names: list[str], spec: InputSpec, films: int) -> Iterator[Kind]:
+    """Yield some of the kinds that are made, of no more phantoms than they need."""
+    pool = [_healthy(site, i, 256) for site in TRAINED for i in range(-(-films // len(TRAINED)))]
+    yield from _spoilt_kinds(pool, {"wrong": {name: (SPOILS | DEGREES)[name] for name in names}}, films, spec)
+
+
+def _spoilt_kinds(
+    pool: list[NDArray[np.float32]], groups: dict[str, dict[str, Spoil]], films: int, spec: InputSpec
+) -> Iterator[Kind]:
+    random = np.random.default_rng(SEED)
+    for group, ways in groups.items():
+        for how in ways:
+            chosen = random.choice(len(pool), 1 if how in ALIKE else min(films, len(pool)), replace=False)
+            yield Kind(group=group, name=how, tensors=_tensors([spoilt(pool[i], how, random) for i in chosen], spec))
 
 
 def _healthy(site: str, index: int, size: int) -> NDArray[np.float32]:
@@ -152,6 +164,9 @@ def main() -> None:
     parser.add_argument("--alternatives", type=Path, metavar="RUN")
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--films", type=int, default=300, help="of each kind that is made, or of each site")
+    parser.add_argument(
+        "--kind", action="append", choices=[*SPOILS, *DEGREES], help="only this kind that is made; again for more"
+    )
     parser.add_argument("--fitted", type=int, default=300, help="phantoms of each site that alternatives are fitted on")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
@@ -159,6 +174,10 @@ def main() -> None:
     certificate = None if asked.certificate is None else certificate_from_json(asked.certificate.read_text("utf-8"))
     if certificate is not None and not isinstance(certificate, Certificate):
         parser.error(f"{asked.certificate} is a refusal; it has no threshold")
+    if asked.kind:
+        kinds = list(some_kinds(asked.kind, candidate.input_spec, asked.films))
+        print(table_of(measure(candidate, certificate, kinds), candidate.rule.strangeness_limit))
+        return
     kinds = list(kinds_of(candidate.input_spec, asked.shared, asked.films))
     if asked.alternatives is None:
         text = report(measure(candidate, certificate, kinds), candidate.rule.strangeness_limit)
