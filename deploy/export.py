@@ -28,8 +28,9 @@ from training.checkpoints import BEST, MemberState, RunCard, load_member, member
 from training.config import SCOPES
 from training.datasets import Truth, truth_of
 from training.member import Split, batches_of
+from training.progress import OnProgress
 from training.selection import merit
-from training.train import OnProgress, split_rows
+from training.train import split_rows
 
 #: Films on which "like the training films" is fitted, at most.
 STRANGENESS_FILMS = 3000

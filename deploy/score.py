@@ -44,13 +44,21 @@ def studies_of(table: StudyTable, split: Split | None) -> list[tuple[StudyRow, .
     Raises
     ------
     DataError
-        If there is none, or one of its files is not there. A file that is there and cannot be read is a film that abstains;
-        one that is not there says nothing about any film.
+        If there is none, a patient has two labels or two splits (no score table may), or a file is not there. A file that is
+        there and cannot be read is a film that abstains; one that is not there says nothing about any film.
     """
     chosen = [rows for rows in table.studies().values() if split is None or rows[0].split is split]
     if not chosen:
         raise DataError(f"the study table has no study in the split {split}; give another --split")
+    known: dict[str, StudyRow] = {}
     for rows in chosen:
+        first = known.setdefault(rows[0].patient, rows[0])
+        for what, one, other in (("labels", first.label, rows[0].label), ("splits", first.split, rows[0].split)):
+            if one is not other:
+                raise DataError(
+                    f"the patient {first.patient!r} has two {what}, in the studies {first.study!r} and {rows[0].study!r}; "
+                    "a patient is wholly one or the other: correct the study table"
+                )
         for row in rows:
             if not row.path.is_file():
                 raise DataError(

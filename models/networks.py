@@ -35,12 +35,15 @@ class NetworkSpec:
         Channels of the top-down head.
     kinds : int
         Kinds of finding that are told apart during training; may be 0.
+    dropout : float
+        Share of the head's channels and features that are dropped in training.
     """
 
     backbone: str
     channels: tuple[int, ...] = ()
     width: int = 64
     kinds: int = 0
+    dropout: float = 0.0
 
 
 class Readout(NamedTuple):
@@ -85,6 +88,8 @@ class Network(nn.Module):
             nn.BatchNorm2d(spec.width),
             nn.ReLU(),
         )
+        self.drop_channels = nn.Dropout2d(spec.dropout) if spec.dropout else nn.Identity()
+        self.drop_features = nn.Dropout(spec.dropout) if spec.dropout else nn.Identity()
         self.map = nn.Conv2d(spec.width, 1, 1)
         self.feature_count = widths[-1] + 2 * spec.width
         self.film = nn.Linear(self.feature_count, 1)
@@ -95,17 +100,26 @@ class Network(nn.Module):
 
     def forward(self, image: Tensor) -> Readout:
         """Return the readout of a batch of images (N, 1, rows, columns)."""
+        return self.read(*self.look(image))
+
+    def look(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the head reads: joined stages (N, width, h, w) and the deepest one."""
         finest, *stages = self.backbone(image)
         joined = self.lateral[-1](stages[-1])
         for lateral, stage in zip(reversed(list(self.lateral[:-1])), reversed(stages[:-1]), strict=True):
             joined = functional.interpolate(joined, size=stage.shape[-2:], mode="nearest") + lateral(stage)
-        joined = self.smooth(joined + self.fine(finest))
+        return self.smooth(joined + self.fine(finest)), stages[-1]
+
+    def read(self, joined: Tensor, deepest: Tensor) -> Readout:
+        """Return the readout of what was seen; with dropout active, each call drops others."""
+        joined = self.drop_channels(joined)
         where = self.map(joined).float()
         features = torch.cat(
-            [stages[-1].float().mean((2, 3)), joined.float().mean((2, 3)), joined.float().amax((2, 3))], dim=1
+            [deepest.float().mean((2, 3)), joined.float().mean((2, 3)), joined.float().amax((2, 3))], dim=1
         )
+        features = self.drop_features(features)
         seen = torch.logsumexp(where.flatten(1), dim=1)
-        with torch.autocast(image.device.type, enabled=False):
+        with torch.autocast(joined.device.type, enabled=False):
             logit = self.film(features).squeeze(1) + self.map_weight * seen
             kinds = self.kind(features) if self.kind is not None else features[:, :0]
         return Readout(logit=logit, map=where, kinds=kinds, features=features)

@@ -5,8 +5,9 @@ Files hold tensors and text only and are loaded with ``weights_only=True``: open
 
 import json
 import pickle
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,21 +64,11 @@ class MemberState:
 
 def write_run_card(run: Path, card: RunCard) -> None:
     """Write what the members share; a run of another experiment or study table in this folder is an error."""
-    text = json.dumps(
-        {
-            "experiment": json.loads(experiment_to_json(card.experiment)),
-            "studies": card.studies_digest,
-            "sites": card.sites,
-            "kinds": card.kinds,
-        },
-        sort_keys=True,
-        indent=1,
-    )
     place = run / "run.json"
-    if place.is_file() and place.read_text(encoding="utf-8") != text:
-        raise DataError(f"{run} holds a run of another experiment or study table; give a new folder")
+    if place.is_file():
+        _refuse_other(run, _facts(read_run_card(run)), _facts(card))
     run.mkdir(parents=True, exist_ok=True)
-    place.write_text(text, encoding="utf-8")
+    place.write_text(json.dumps(_card_to_dict(card), sort_keys=True, indent=1), encoding="utf-8")
 
 
 def read_run_card(run: Path) -> RunCard:
@@ -122,21 +113,38 @@ def load_member(place: Path) -> tuple[Network, MemberState]:
     DataError
         If the file is not a member's checkpoint.
     """
+    raw = _load(place, torch.device("cpu"))
     try:
-        raw = torch.load(place, map_location="cpu", weights_only=True)
         meta = json.loads(raw["meta"])
         network = meta["network"]
         spec = NetworkSpec(**{**network, "channels": tuple(network["channels"])})
         member = Network(spec)
         member.load_state_dict(raw["weights"])
-    except OSError:
-        raise DataError(f"no such file: {place}; train the member first") from None
-    except (RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as fault:
-        raise DataError(
-            f"{place} is not a member's checkpoint ({type(fault).__name__}); train the member again"
-        ) from None
+    except (RuntimeError, KeyError, TypeError, ValueError) as fault:
+        raise _no_checkpoint(place, fault) from None
     state = MemberState(weights=raw["weights"], spec=spec, epoch=meta["epoch"], merit=meta["merit"])
     return member.eval(), state
+
+
+def load_last(folder: Path, card: RunCard, device: torch.device) -> dict[str, Any] | None:
+    """Load the state from which a member goes on; None where it has not begun.
+
+    Raises
+    ------
+    DataError
+        If the folder's checkpoints cannot be read, or are of another experiment or study table.
+    """
+    if not (folder / LAST).is_file():
+        return None
+    try:
+        meta = json.loads(_load(folder / BEST, torch.device("cpu"))["meta"])
+        begun = replace(
+            card, experiment=experiment_from_json(json.dumps(meta["experiment"])), studies_digest=meta["studies"]
+        )
+    except (KeyError, TypeError, ValueError) as fault:
+        raise _no_checkpoint(folder / BEST, fault) from None
+    _refuse_other(folder, _facts(begun), _facts(card))
+    return _load(folder / LAST, device)
 
 
 def save_whole(place: Path, content: object) -> None:
@@ -145,3 +153,48 @@ def save_whole(place: Path, content: object) -> None:
     partial = place.with_name(f".{place.name}.partial")
     torch.save(content, partial)
     partial.replace(place)
+
+
+def _load(place: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        return torch.load(place, map_location=device, weights_only=True)
+    except OSError:
+        raise DataError(f"no such file: {place}; train the member first") from None
+    except (RuntimeError, EOFError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as fault:
+        raise _no_checkpoint(place, fault) from None
+
+
+def _no_checkpoint(place: Path, fault: Exception) -> DataError:
+    return DataError(f"{place} is not a member's checkpoint ({type(fault).__name__}); train the member again")
+
+
+def _card_to_dict(card: RunCard) -> dict[str, Any]:
+    return {
+        "experiment": json.loads(experiment_to_json(card.experiment)),
+        "studies": card.studies_digest,
+        "sites": card.sites,
+        "kinds": card.kinds,
+    }
+
+
+def _facts(card: RunCard) -> dict[str, object]:
+    """Return what a run depends on, flat, each under the name that the experiment's file has for it."""
+    whole = _card_to_dict(card)
+    return {
+        "digest of the study table" if k == "studies" else k: whole[k] for k in ("studies", "sites", "kinds")
+    } | _flat(whole["experiment"], "")
+
+
+def _flat(value: object, name: str) -> dict[str, object]:
+    if isinstance(value, dict):
+        return {key: one for part, inner in value.items() for key, one in _flat(inner, f"{name}.{part}").items()}
+    return {name.lstrip("."): value}
+
+
+def _refuse_other(place: Path, begun: dict[str, object], asked: dict[str, object]) -> None:
+    for name, value in asked.items():
+        if begun[name] != value:
+            raise DataError(
+                f"{place} was begun with another experiment or study table: {name} is {begun[name]} there and {value} here; "
+                "give a new folder, or what it was begun with"
+            )

@@ -59,7 +59,7 @@ def phantoms(
         print(json.dumps({"sheets": paths}) if as_json else "\n".join(paths))
         return
     from training.phantoms.generate import Order, chosen_sites, generate
-    from training.phantoms.progress import bar
+    from training.progress import counted
 
     order = Order(
         sites=chosen_sites(sites, site or ()),
@@ -74,7 +74,7 @@ def phantoms(
         plan=SplitPlan(),
     )
     began = time.perf_counter()
-    with bar(studies, "films") as progress:
+    with counted("films", studies) as progress:
         rows = generate(order, out, workers=workers or os.cpu_count() or 1, progress=progress)
     took = time.perf_counter() - began
     summary = {
@@ -116,7 +116,7 @@ def import_films(
     """
     from training.importers.account import print_account, summary_of
     from training.importers.catalogue import import_data_set, source_of
-    from training.importers.progress import counted
+    from training.progress import counted
 
     if train_share + tune_share + calibration_share > 1 + 1e-9:
         raise typer.BadParameter("the shares are more than 1 together", param_hint="--train-share")
@@ -141,16 +141,22 @@ def train(
     workers: Annotated[int, typer.Option(help="Members trained side by side; 0 is one a core.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Tell the result as JSON.")] = False,
 ) -> None:
-    """Train an ensemble on films of many sites; writes checkpoints and a report."""
+    """Train an ensemble on films of many sites; writes checkpoints and a report.
+
+    Example: demur train --studies runs/reference/studies.csv --config training/configs/phantoms.toml --out runs/ensemble
+
+    Under torchrun each process trains its share of the members, on a graphics card of its own where there are some.
+    """
     from models.studies import read_study_table
     from training.cache import usable_cores
     from training.config import read_experiment
     from training.progress import shown_progress
+    from training.ranks import started_rank
     from training.report import write_report
     from training.train import CACHE, train_run
 
     table, experiment = read_study_table(studies), read_experiment(config)
-    with shown_progress(quiet=as_json) as on_progress:
+    with started_rank() as rank, shown_progress(quiet=as_json or not (rank is None or rank.is_first)) as on_progress:
         summary = train_run(
             table,
             experiment,
@@ -159,7 +165,10 @@ def train(
             workers=min(workers or usable_cores(), len(experiment.members)),
             hold_out=tuple(hold_out or ()),
             on_progress=on_progress,
+            rank=rank,
         )
+    if rank is not None and not rank.is_first:
+        return
     page = write_report(out)
     last = [
         {

@@ -59,6 +59,8 @@ class Sampling:
     abnormal_share: float = 0.5
     #: How many times more often the abnormal film with the greatest loss is drawn than the one with the least.
     hard_factor: float = 4.0
+    #: Every site is drawn equally often, however many films it has; else every film is.
+    balanced_sites: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ class Member:
     channels: tuple[int, ...] = ()
     #: As ``models.networks.Network`` takes it: empty, ``timm`` or a file.
     weights: str = ""
+    #: Share of the head's channels and features dropped in training.
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

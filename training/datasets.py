@@ -76,8 +76,8 @@ def draw_epoch(
 ) -> NDArray[np.int64]:
     """Return the films of one epoch in random order.
 
-    Labels have their share; within a label every site is drawn equally often; within a site, abnormal films are drawn the
-    more often the greater their loss was.
+    Labels have their share; within a label every site is drawn equally often, unless sites are not balanced; within a site,
+    abnormal films are drawn the more often the greater their loss was.
 
     Raises
     ------
@@ -86,7 +86,8 @@ def draw_epoch(
     """
     parts = []
     for abnormal, share in ((True, sampling.abnormal_share), (False, 1 - sampling.abnormal_share)):
-        pools = [np.flatnonzero((truth.site == site) & (truth.abnormal == abnormal)) for site in seen_sites]
+        groups = [(site,) for site in seen_sites] if sampling.balanced_sites else [tuple(seen_sites)]
+        pools = [np.flatnonzero(np.isin(truth.site, group) & (truth.abnormal == abnormal)) for group in groups]
         pools = [pool for pool in pools if len(pool)]
         if not pools:
             raise DataError(f"the training films of a member have no {'abnormal' if abnormal else 'healthy'} one")

@@ -74,7 +74,9 @@ def hold_out_in_turn(
     results = []
     for number, site in enumerate(sites, start=1):
 
-        def tell(what: str, done: int, total: int | None, at: str = f"{site} held out ({number} of {len(sites)})") -> None:
+        def tell(
+            what: str, done: int, total: int | None, at: str = f"{site} held out ({number} of {len(sites)})"
+        ) -> None:
             on_progress(f"{at}: {what}", done, total)
 
         run = out / site

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +17,13 @@ from torch import Tensor
 from models.networks import Network, NetworkSpec
 from training.augment import augment
 from training.cache import Films
-from training.checkpoints import BEST, LAST, MemberState, RunCard, member_folder, save_member, save_whole
+from training.checkpoints import BEST, LAST, MemberState, RunCard, load_last, member_folder, save_member, save_whole
 from training.datasets import Truth, draw_epoch, sites_of_member
 from training.losses import total_loss
 from training.selection import auroc, merit
+
+#: A line per finished epoch, in a member's folder.
+HISTORY = "history.jsonl"
 
 _TUNE_BATCH = 128
 _CLIP = 5.0
@@ -80,6 +84,14 @@ def train_member(
     return tuple(member.history)
 
 
+def read_history(run: Path, index: int) -> tuple[EpochRecord, ...]:
+    """Return a member's history; empty where it has not finished an epoch."""
+    place = member_folder(run, index) / HISTORY
+    if not place.is_file():
+        return ()
+    return tuple(EpochRecord(**json.loads(line)) for line in place.read_text(encoding="utf-8").splitlines())
+
+
 def predict(
     network: torch.nn.Module, films: Films, indices: NDArray[np.int64], *, bfloat16: bool
 ) -> NDArray[np.float64]:
@@ -108,8 +120,10 @@ class _Training:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         chosen = experiment.members[index]
         torch.manual_seed(experiment.seed * 1009 + index)
-        self.spec = NetworkSpec(backbone=chosen.backbone, channels=chosen.channels, kinds=len(card.kinds))
-        resumed = self._last()
+        self.spec = NetworkSpec(
+            backbone=chosen.backbone, channels=chosen.channels, kinds=len(card.kinds), dropout=chosen.dropout
+        )
+        resumed = load_last(self.folder, card, self.device)
         network = Network(self.spec, "" if resumed else chosen.weights)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
@@ -223,17 +237,13 @@ class _Training:
             },
         )
         lines = "".join(json.dumps(asdict(record)) + "\n" for record in self.history)
-        (self.folder / "history.jsonl").write_text(lines, encoding="utf-8")
+        (self.folder / HISTORY).write_text(lines, encoding="utf-8")
 
-    def _last(self) -> dict[str, object] | None:
-        place = self.folder / LAST
-        return torch.load(place, map_location=self.device, weights_only=True) if place.is_file() else None
-
-    def _resume(self, saved: dict[str, object]) -> None:
+    def _resume(self, saved: dict[str, Any]) -> None:
         self.network.load_state_dict(saved["network"])
         self.average.load_state_dict(saved["average"])
-        self.optimizer.load_state_dict(saved["optimizer"])  # pyright: ignore[reportArgumentType]
-        self.difficulty = saved["difficulty"].cpu().numpy()  # pyright: ignore[reportAttributeAccessIssue]
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.difficulty = saved["difficulty"].cpu().numpy()
         progress = json.loads(str(saved["progress"]))
         self.epoch, self.best = progress["epoch"], progress["best"]
         self.history = [EpochRecord(**record) for record in progress["history"]]

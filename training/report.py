@@ -8,9 +8,9 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from training.checkpoints import member_folder, read_run_card
+from training.checkpoints import read_run_card
 from training.config import experiment_to_json
-from training.member import EpochRecord
+from training.member import EpochRecord, read_history
 
 CURVES = "curves.png"
 PAGE = "report.html"
@@ -44,14 +44,6 @@ Study table {card.studies_digest[:16]}….</p>
         encoding="utf-8",
     )
     return page
-
-
-def read_history(run: Path, index: int) -> tuple[EpochRecord, ...]:
-    """Return a member's history; empty where it has not finished an epoch."""
-    place = member_folder(run, index) / "history.jsonl"
-    if not place.is_file():
-        return ()
-    return tuple(EpochRecord(**json.loads(line)) for line in place.read_text(encoding="utf-8").splitlines())
 
 
 def _draw(place: Path, names: list[str], histories: list[tuple[EpochRecord, ...]]) -> None:

@@ -2,9 +2,10 @@
 
 import multiprocessing
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,11 +17,11 @@ from training.cache import load_films
 from training.checkpoints import RunCard, write_run_card
 from training.config import SCOPES, Experiment
 from training.datasets import labelled, truth_of
-from training.member import EpochRecord, Split, train_member
+from training.member import EpochRecord, Split, read_history, train_member
+from training.progress import OnProgress, Tally
+from training.ranks import Rank
 
 CACHE = "cache"
-#: Told (what is under way, units done, units in all).
-OnProgress = Callable[[str, int, int], None]
 
 # Set in each worker as it starts; the parent listens at the other end.
 _films_done: "multiprocessing.Queue[int] | None" = None
@@ -42,6 +43,7 @@ def train_run(
     workers: int,
     hold_out: Sequence[str],
     on_progress: OnProgress,
+    rank: Rank | None = None,
 ) -> RunSummary:
     """Train all members of an experiment, or go on where they stopped.
 
@@ -61,36 +63,24 @@ def train_run(
         Sites that are never looked at.
     on_progress : callable
         Told what is under way.
+    rank : Rank or None
+        This process's part of a run that ``torchrun`` started; members are trained in turn then, and ``workers`` read films.
     """
-    fit_rows, tune_rows = split_rows(table, experiment, hold_out)
-    truth = truth_of(fit_rows)
+    fit, tune = split_rows(table, experiment, hold_out)
+    truth = truth_of(fit)
     card = RunCard(experiment=experiment, studies_digest=table.digest, sites=truth.sites, kinds=truth.kinds)
-    write_run_card(run, card)
-    for what, rows in (("reading training films", fit_rows), ("reading tune films", tune_rows)):
-        load_films(
-            rows,
-            experiment.input_spec,
-            cache,
-            workers=workers,
-            on_progress=lambda done, total, what=what: on_progress(what, done, total),
-        )
+    job = _Job(card=card, fit=fit, tune=tune, run=run, cache=cache)
+    if rank is None or rank.is_first:
+        write_run_card(run, card)
+        _read_films(job, workers, on_progress)
     members = range(len(experiment.members))
-    total = len(members) * experiment.schedule.epochs * experiment.schedule.films_per_epoch
-    context = multiprocessing.get_context("spawn")
-    counts: multiprocessing.Queue[int] = context.Queue()
-    threads = max(1, torch.get_num_threads() // workers)
-    done = 0
-    with ProcessPoolExecutor(workers, context, _start_worker, (counts, threads)) as pool:
-        jobs = [pool.submit(_train_in_worker, i, card, fit_rows, tune_rows, run, cache) for i in members]
-        while not all(job.done() for job in jobs):
-            try:
-                done += counts.get(timeout=0.5)
-            except queue.Empty:
-                continue
-            on_progress("training", min(done, total), total)
-        histories = tuple(job.result() for job in jobs)
-    on_progress("training", total, total)
-    return RunSummary(members=histories)
+    if rank is None:
+        _train_side_by_side(job, members, workers, on_progress)
+    else:
+        rank.wait()
+        _train_in_turn(job, rank.share(members), on_progress)
+        rank.wait()
+    return RunSummary(members=tuple(read_history(run, index) for index in members))
 
 
 def split_rows(
@@ -121,16 +111,62 @@ def load_split(rows: Sequence[StudyRow], card: RunCard, cache: Path) -> Split:
     return Split(films=films, truth=truth_of(rows, card.kinds))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What training a member needs beside its number; small enough to be sent to another process."""
+
+    card: RunCard
+    fit: tuple[StudyRow, ...]
+    tune: tuple[StudyRow, ...]
+    run: Path
+    cache: Path
+
+
+def _read_films(job: _Job, workers: int, on_progress: OnProgress) -> None:
+    """Fill the cache, once for all members."""
+    for what, rows in (("reading training films", job.fit), ("reading tune films", job.tune)):
+        load_films(
+            rows, job.card.experiment.input_spec, job.cache, workers=workers, on_progress=partial(on_progress, what)
+        )
+
+
+def _tally(job: _Job, members: range, on_progress: OnProgress) -> Tally:
+    schedule = job.card.experiment.schedule
+    return Tally("training", len(members) * schedule.epochs * schedule.films_per_epoch, on_progress)
+
+
+def _train_side_by_side(job: _Job, members: range, workers: int, on_progress: OnProgress) -> None:
+    tally = _tally(job, members, on_progress)
+    context = multiprocessing.get_context("spawn")
+    counts: multiprocessing.Queue[int] = context.Queue()
+    threads = max(1, torch.get_num_threads() // workers)
+    with ProcessPoolExecutor(workers, context, _start_worker, (counts, threads)) as pool:
+        running = [pool.submit(_train_in_worker, job, index) for index in members]
+        while not all(one.done() for one in running):
+            try:
+                tally.add(counts.get(timeout=0.5))
+            except queue.Empty:
+                continue
+        for one in running:
+            one.result()
+    tally.finish()
+
+
+def _train_in_turn(job: _Job, members: range, on_progress: OnProgress) -> None:
+    tally = _tally(job, members, on_progress)
+    fit, tune = (load_split(rows, job.card, job.cache) for rows in (job.fit, job.tune))
+    for index in members:
+        train_member(index, job.card, fit, tune, job.run, on_batch=tally.add)
+    tally.finish()
+
+
 def _start_worker(counts: "multiprocessing.Queue[int]", threads: int) -> None:
     global _films_done  # noqa: PLW0603
     _films_done = counts
     torch.set_num_threads(threads)
 
 
-def _train_in_worker(
-    index: int, card: RunCard, fit: Sequence[StudyRow], tune: Sequence[StudyRow], run: Path, cache: Path
-) -> tuple[EpochRecord, ...]:
+def _train_in_worker(job: _Job, index: int) -> None:
     assert _films_done is not None
-    return train_member(
-        index, card, load_split(fit, card, cache), load_split(tune, card, cache), run, on_batch=_films_done.put
-    )
+    fit, tune = (load_split(rows, job.card, job.cache) for rows in (job.fit, job.tune))
+    train_member(index, job.card, fit, tune, job.run, on_batch=_films_done.put)

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,17 @@ def test_without_a_split_every_study_is_scored(engine: Engine, table: StudyTable
 def test_a_split_without_studies_is_told(table: StudyTable) -> None:
     with pytest.raises(DataError, match="no study in the split tune"):
         studies_of(table, Split.TUNE)
+
+
+@pytest.mark.parametrize(("what", "other"), [("labels", {"label": Label.ABNORMAL}), ("splits", {"split": Split.TEST})])
+def test_a_patient_with_two_labels_or_splits_is_told_before_any_film_is_read(
+    table: StudyTable, what: str, other: dict[str, Label | Split]
+) -> None:
+    twice = replace(table.rows[4], patient=table.rows[7].patient, label=table.rows[7].label)
+    rows = (*table.rows[:4], replace(twice, **other), *table.rows[5:])  # pyright: ignore[reportArgumentType]
+    assert studies_of(replace(table, rows=(*table.rows[:4], twice, *table.rows[5:])), None)
+    with pytest.raises(DataError, match=rf"two {what}, in the studies 's03' and 's06'"):
+        studies_of(replace(table, rows=rows), None)
 
 
 def test_a_film_that_is_not_there_is_an_error_of_the_table_and_not_a_film_that_abstains(table: StudyTable) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +18,14 @@ from models.studies import StudyTable
 from training.cache import load_films
 from training.checkpoints import BEST, LAST, RunCard, load_member, member_folder, read_run_card, write_run_card
 from training.cli import app
-from training.config import Experiment, Member
+from training.config import Experiment, Member, read_experiment
 from training.datasets import truth_of
 from training.member import Split, predict, train_member
 from training.report import read_history, write_report
 from training.train import split_rows, train_run
 
 
-def quiet(_what: str, _done: int, _total: int) -> None:
+def quiet(_what: str, _done: int, _total: int | None) -> None:
     """Tell nobody."""
 
 
@@ -40,6 +42,12 @@ def prepared(table: StudyTable, experiment: Experiment, run: Path) -> tuple[RunC
     card = RunCard(experiment=experiment, studies_digest=table.digest, sites=truth.sites, kinds=truth.kinds)
     write_run_card(run, card)
     return card, parts[0], parts[1]
+
+
+def farthest(run: Path, other: Path, index: int) -> float:
+    """Return by how much a member's weights differ between two runs, at most."""
+    (_, one), (_, two) = (load_member(member_folder(folder, index) / BEST) for folder in (run, other))
+    return max(float((one.weights[name].float() - two.weights[name].float()).abs().max()) for name in one.weights)
 
 
 def train_one(table: StudyTable, experiment: Experiment, run: Path, stop_after: int | None = None) -> None:
@@ -105,12 +113,56 @@ def test_training_on_few_films_learns_them(table: StudyTable, experiment: Experi
     assert history[-1].loss < 0.8 * history[0].loss
 
 
-def test_a_run_of_another_experiment_in_the_same_folder_is_refused(
+@pytest.mark.parametrize("with_card", [True, False])
+def test_a_folder_begun_with_another_experiment_is_refused_by_the_setting_that_differs(
+    table: StudyTable, experiment: Experiment, tmp_path: Path, *, with_card: bool
+) -> None:
+    run = tmp_path / "run"
+    train_one(table, experiment, run, stop_after=1)
+    if not with_card:
+        (run / "run.json").unlink()
+    wider = replace(experiment.members[0], channels=(8, 8, 16, 32))
+    others = {
+        "members": replace(experiment, members=(wider, *experiment.members[1:])),
+        "schedule.epochs is 2 there and 3 here": replace(experiment, schedule=replace(experiment.schedule, epochs=3)),
+    }
+    for field, other in others.items():
+        with pytest.raises(DataError, match=field) as told:
+            train_one(table, other, run)
+        assert "\n" not in str(told.value)
+        (run / "run.json").unlink(missing_ok=not with_card)
+        if with_card:
+            prepared(table, experiment, run)
+    with pytest.raises(DataError, match="digest of the study table"):
+        train_one(replace(table, digest="0" * 64), experiment, run)
+
+
+def test_a_state_that_cannot_be_read_is_told_in_one_line(
     table: StudyTable, experiment: Experiment, tmp_path: Path
 ) -> None:
-    prepared(table, experiment, tmp_path / "run")
-    with pytest.raises(DataError, match="another experiment"):
-        prepared(table, replace(experiment, seed=6), tmp_path / "run")
+    train_one(table, experiment, tmp_path / "run", stop_after=1)
+    (member_folder(tmp_path / "run", 0) / LAST).write_bytes(b"half")
+    with pytest.raises(DataError, match=r"last\.pt is not a member's checkpoint"):
+        train_one(table, experiment, tmp_path / "run")
+
+
+def test_a_run_of_other_sites_in_the_same_folder_is_refused(
+    table: StudyTable, experiment: Experiment, tmp_path: Path
+) -> None:
+    card, _, _ = prepared(table, experiment, tmp_path / "run")
+    with pytest.raises(DataError, match="sites is"):
+        write_run_card(tmp_path / "run", replace(card, sites=("site-01",)))
+
+
+def test_settings_that_were_not_yet_known_are_taken_as_their_defaults(
+    table: StudyTable, experiment: Experiment, tmp_path: Path
+) -> None:
+    card, _, _ = prepared(table, experiment, tmp_path / "run")
+    place = tmp_path / "run" / "run.json"
+    written = json.loads(place.read_text(encoding="utf-8"))
+    del written["experiment"]["sampling"]["balanced_sites"]
+    place.write_text(json.dumps(written), encoding="utf-8")
+    write_run_card(tmp_path / "run", card)
 
 
 def test_sites_that_are_held_out_are_not_trained_on(table: StudyTable, experiment: Experiment) -> None:
@@ -145,6 +197,18 @@ def test_a_network_that_cannot_be_built_is_told_in_one_line(backbone: str, weigh
     with pytest.raises(DataError) as told:
         Network(NetworkSpec(backbone=backbone), weights)
     assert "\n" not in str(told.value)
+
+
+def test_dropout_changes_what_a_network_says_in_training_and_nothing_else() -> None:
+    torch.manual_seed(3)
+    plain = Network(NetworkSpec(backbone="test_resnet", kinds=2)).eval()
+    dropping = Network(NetworkSpec(backbone="test_resnet", kinds=2, dropout=0.5)).eval()
+    dropping.load_state_dict(plain.state_dict())
+    film = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(plain(film).logit, dropping(film).logit)
+        dropping.drop_channels.train()
+        assert not torch.equal(dropping(film).logit, dropping(film).logit)
 
 
 def test_a_file_that_is_no_checkpoint_is_refused_without_running_it(tmp_path: Path) -> None:
@@ -198,3 +262,34 @@ def test_the_verb_trains_and_goes_on_where_a_run_stopped(studies: Path, tmp_path
     assert json.loads(first.stdout) == json.loads(second.stdout)
     assert json.loads(first.stdout)["members"][0]["epochs"] == 1
     shutil.rmtree(tmp_path / "run" / "cache")
+
+
+def test_two_processes_of_torchrun_end_with_the_weights_of_one(
+    table: StudyTable, studies: Path, experiment: Experiment, tmp_path: Path
+) -> None:
+    config = tmp_path / "tiny.toml"
+    config.write_text(
+        'name = "tiny"\nseed = 5\nscope = "clinical"\nrows = 64\ncolumns = 64\n'
+        "[schedule]\nepochs = 2\nfilms_per_epoch = 16\nbatch = 8\nmeasured_from = 0.0\nbfloat16 = false\n"
+        '[[members]]\nbackbone = "resnet18"\nchannels = [8, 8, 16, 16]\n[[members]]\nbackbone = "test_resnet"\n',
+        encoding="utf-8",
+    )
+    assert read_experiment(config) == experiment
+    asked = ["train", "--studies", str(studies), "--config", str(config), "--out", str(tmp_path / "two"), "--json"]
+    launched = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "demur"]
+    done = subprocess.run([sys.executable, *launched, *asked], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [one["epochs"] for one in json.loads(done.stdout)["members"]] == [2, 2]
+    for name, other in (("one", experiment), ("stranger", replace(experiment, seed=6))):
+        train_run(
+            table, other, tmp_path / name, cache=tmp_path / "two" / "cache", workers=2, hold_out=(), on_progress=quiet
+        )
+    for index in range(2):
+        assert farthest(tmp_path / "two", tmp_path / "one", index) < 0.1 * farthest(
+            tmp_path / "two", tmp_path / "stranger", index
+        )
+    assert (tmp_path / "two" / "report.html").is_file()
+    again = subprocess.run(
+        [sys.executable, *launched, *asked], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert json.loads(again.stdout) == json.loads(done.stdout)

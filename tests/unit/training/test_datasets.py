@@ -65,6 +65,22 @@ def test_labels_and_sites_have_their_share_however_many_films_they_have() -> Non
         assert (known.site[drawn[known.abnormal[drawn] == abnormal]] == 0).sum() == 100
 
 
+def test_without_balance_every_film_of_a_label_is_drawn_equally_often() -> None:
+    known = truth({"small": (20, 20), "large": (180, 380)})
+    drawn = draw_epoch(
+        known,
+        (0, 1),
+        np.ones(600, np.float32),
+        films=400,
+        sampling=Sampling(balanced_sites=False),
+        random=np.random.default_rng(0),
+    )
+    assert known.abnormal[drawn].sum() == 200
+    of_small = drawn[known.site[drawn] == known.sites.index("small")]
+    assert (~known.abnormal[of_small]).sum() == 20
+    assert 2 <= known.abnormal[of_small].sum() <= 18
+
+
 def test_no_film_is_seen_twice_before_its_turn() -> None:
     known = truth({"a": (50, 50), "b": (50, 50)})
     drawn = draw_epoch(

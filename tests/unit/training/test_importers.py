@@ -19,7 +19,6 @@ from models.studies import StudyRow, StudyTable, read_study_table
 from models.vocabulary import Label, Split
 from training.importers.catalogue import import_data_set, source_of
 from training.importers.names import DataSet
-from training.importers.progress import LINE_EVERY, counted
 from training.importers.source import Source
 from training.splits import SplitPlan, split_of
 
@@ -690,18 +689,3 @@ def test_vindr_can_be_its_train_or_its_test_part(vindr: Path) -> None:
     (vindr / "image_labels_test.csv").unlink()
     (vindr.parent / "out" / "studies.csv").unlink()
     assert "no file annotations/image_labels_train.csv" in refused(DataSet.VINDR, vindr)
-
-
-def test_on_a_terminal_there_is_a_bar_and_elsewhere_a_line_now_and_then(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with counted("images") as advance:
-        for _ in range(LINE_EVERY):
-            advance()
-    assert capsys.readouterr() == ("", f"images: {LINE_EVERY}\n")
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    with counted("images") as advance:
-        advance()
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "images" in told.err
