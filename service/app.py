@@ -41,8 +41,6 @@ from service.web.routes import router as web_router
 from service.worklist import store as worklist_store
 from service.worklist.channel import Channels
 from service.worklist.event_routes import router as event_router
-from service.worklist.channel import Channels
-from service.worklist.event_routes import router as event_router
 from service.worklist.routes import router as worklist_router
 
 logger = logging.getLogger(__name__)
@@ -113,7 +111,6 @@ def create_app(
     app.state.keeper = keeper
     app.state.renderer = Renderer()
     app.state.channels = Channels(at_once=settings.channels_max)
-    app.state.channels = Channels(at_once=settings.channels_max)
     app.state.provider = Provider(registration, clock) if registration is not None else None
     app.state.reader_token_digest = digest_of(reader_token or new_secret())
     app.state.gate = open_gate(settings)
@@ -124,7 +121,6 @@ def create_app(
     app.include_router(retrieve_router)
     app.include_router(triage_router)
     app.include_router(worklist_router)
-    app.include_router(event_router)
     app.include_router(event_router)
     app.include_router(watch_router)
     app.include_router(web_router)
