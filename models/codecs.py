@@ -174,8 +174,14 @@ def decode_frame(encapsulated: bytes, syntax: str, form: FrameFormat) -> tuple[N
         except Exception as fault:  # noqa: BLE001 - codecs raise what they like on bad bytes; the next one is asked
             faults.append(f"{plugin}: {type(fault).__name__}")
             continue
-        return pixels, bits, f"{_DISTRIBUTIONS[plugin]} {version(_DISTRIBUTIONS[plugin])} {uid.UID(syntax).keyword}"
+        return pixels, bits, f"{_version_of(plugin)} {uid.UID(syntax).keyword}"
     raise UndecodableError(f"no codec could decode the {uid.UID(syntax).keyword} pixels ({'; '.join(faults)})")
+
+
+@cache
+def _version_of(plugin: str) -> str:
+    """Look it up once: a distribution's metadata is a file, and parsing it takes as long as reading a film's header."""
+    return f"{_DISTRIBUTIONS[plugin]} {version(_DISTRIBUTIONS[plugin])}"
 
 
 def decode_with(plugin: str, encapsulated: bytes, syntax: str, form: FrameFormat) -> NDArray[np.unsignedinteger]:

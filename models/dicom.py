@@ -34,6 +34,7 @@ NATIVE = frozenset(
 )
 #: Ages from header and from dates may differ by this much before neither is believed.
 AGE_TOLERANCE_YEARS = 2.0
+_NATIVE_DECODER = f"numpy {version('numpy')} native"
 _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
@@ -75,7 +76,7 @@ def read_picture(data: bytes | bytearray | memoryview) -> Picture:
         _check_is_film(parsed, header)
         greyscale = _greyscale(parsed, header)
         if header.transfer_syntax in NATIVE:
-            raw, decoder = _native(parsed, header, greyscale.bits_allocated), f"numpy {version('numpy')} native"
+            raw, decoder = _native(parsed, header, greyscale.bits_allocated), _NATIVE_DECODER
         else:
             raw, greyscale, decoder = _compressed(parsed, header, greyscale)
     return Picture(pixels=to_grey(raw, greyscale), header=header, decoder=decoder)

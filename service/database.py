@@ -7,6 +7,7 @@ Invariants:
 """
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -88,11 +89,14 @@ def do_last(connection: Connection, work: Callable[[], None]) -> None:
 
 def insert_or_ignore(connection: Connection, table: Any, values: dict[str, Any]) -> bool:
     """Insert a row; return whether it is new."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    return connection.execute(_insert_or_ignore(connection.dialect.name, table), values).first() is not None
+
+
+@functools.cache
+def _insert_or_ignore(name: str, table: Any) -> Any:
+    dialect = sqlite if name == "sqlite" else postgresql
     # Not rowcount, which drivers need not give for an insert: the row itself comes back if it was inserted.
-    keys = tuple(table.primary_key.columns)
-    statement = dialect.insert(table).values(values).on_conflict_do_nothing().returning(*keys)
-    return connection.execute(statement).first() is not None
+    return dialect.insert(table).on_conflict_do_nothing().returning(*table.primary_key.columns)
 
 
 def _create_engine(text: str) -> Engine:

@@ -237,9 +237,11 @@ async def _decided(
     """Return a study once it is decided, or as it stands when the time to wait is over."""
     if attempt is not None:
         with contextlib.suppress(Exception):  # it is on the worklist whatever became of the attempt
-            await asyncio.wait_for(
+            study = await asyncio.wait_for(
                 asyncio.shield(asyncio.wrap_future(decider.decide(attempt))), runtime.settings.decide_wait_s
             )
+            if study is not None:
+                return study
     deadline = time.monotonic() + (runtime.settings.decide_wait_s if is_wanted else 0.0)
     while True:
         study = await asyncio.to_thread(_get, runtime, study_id)

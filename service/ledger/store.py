@@ -11,6 +11,8 @@ from service.tables import ledger
 #: Any constant: the name of the lock that puts appends of several processes in a row on PostgreSQL.
 _APPEND_LOCK = 0x6C6564676572
 _PAGE = 1000
+#: What is asked for every study is built once: building a statement costs as much as running it.
+_LAST = select(ledger).order_by(ledger.c.sequence.desc()).limit(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,23 +37,24 @@ def lock(connection: Connection) -> None:
 
 def last(connection: Connection) -> Entry | None:
     """Return the newest entry."""
-    row = connection.execute(select(ledger).order_by(ledger.c.sequence.desc()).limit(1)).first()
+    row = connection.execute(_LAST).first()
     return None if row is None else _entry(row)
 
 
 def add(connection: Connection, entry: Entry) -> None:
     """Append an entry."""
     connection.execute(
-        insert(ledger).values(
-            sequence=entry.sequence,
-            at=entry.at,
-            kind=entry.kind,
-            site_id=entry.site_id,
-            study_id=entry.study_id,
-            body=entry.body,
-            previous=entry.previous,
-            digest=entry.digest,
-        )
+        insert(ledger),
+        {
+            "sequence": entry.sequence,
+            "at": entry.at,
+            "kind": entry.kind,
+            "site_id": entry.site_id,
+            "study_id": entry.study_id,
+            "body": entry.body,
+            "previous": entry.previous,
+            "digest": entry.digest,
+        },
     )
 
 

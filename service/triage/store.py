@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, func, insert, or_, select, update
 
 from service.database import insert_or_ignore
 from service.tables import attempts, instances, studies, workers
@@ -58,20 +58,24 @@ class Stored:
 
 
 _STUDY = tuple(studies.c[name] for name in Study.__dataclass_fields__)
+#: What is asked for every study is built once: building a statement costs as much as running it.
+_GET = select(*_STUDY).where(studies.c.id == bindparam("wanted"))
+_GET_LOCKED = _GET.with_for_update()
+_CHANGE = update(studies).where(studies.c.id == bindparam("wanted"))
 
 
 def get(connection: Connection, study_id: str, *, site_id: str | None = None, lock: bool = False) -> Study | None:
     """Return a study that may be seen, locked for change if asked."""
-    query = select(*_STUDY).where(studies.c.id == study_id)
+    query = _GET_LOCKED if lock else _GET
     if site_id is not None:
         query = query.where(studies.c.site_id == site_id)
-    row = connection.execute(query.with_for_update() if lock else query).first()
+    row = connection.execute(query, {"wanted": study_id}).first()
     return None if row is None else _study(row)
 
 
 def change(connection: Connection, study_id: str, **values: Any) -> None:
     """Set columns of a study that this transaction has locked."""
-    connection.execute(update(studies).where(studies.c.id == study_id).values(**values))
+    connection.execute(_CHANGE, {"wanted": study_id, **values})
 
 
 def lock_patient(connection: Connection, study_id: str) -> int | None:
@@ -133,13 +137,14 @@ def images(connection: Connection, study_id: str) -> list[Stored]:
 def begin(connection: Connection, attempt: Attempt) -> None:
     """Write down that an attempt has begun."""
     connection.execute(
-        insert(attempts).values(
-            id=attempt.id,
-            study_id=attempt.study_id,
-            revision=attempt.revision,
-            worker_id=attempt.worker_id,
-            begun_at=attempt.begun_at,
-        )
+        insert(attempts),
+        {
+            "id": attempt.id,
+            "study_id": attempt.study_id,
+            "revision": attempt.revision,
+            "worker_id": attempt.worker_id,
+            "begun_at": attempt.begun_at,
+        },
     )
 
 

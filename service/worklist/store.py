@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, insert, select, update
 
 from service.tables import instances, sites, studies, workitems
 from service.worklist.states import State
@@ -100,14 +100,29 @@ _STUDY_COLUMNS = (
 )
 
 
+_WORKITEM = (
+    select(workitems, sites.c.name.label("site"), *_STUDY_COLUMNS)
+    .join(studies, studies.c.id == workitems.c.study_id)
+    .join(sites, sites.c.id == workitems.c.site_id)
+)
+#: What is asked for every study is built once: building a statement costs as much as running it. The states stand in it in
+#: full, so that PostgreSQL finds the partial indices whatever plan it keeps.
+_OPEN_OF = _WORKITEM.where(
+    workitems.c.study_id == bindparam("wanted"),
+    workitems.c.state.in_(bindparam("states", OPEN, expanding=True, literal_execute=True)),
+).with_for_update(of=workitems)
+_CHANGE = update(workitems).where(workitems.c.id == bindparam("wanted"))
+_SCHEDULED = workitems.c.state == bindparam("scheduled", State.SCHEDULED, literal_execute=True)
+
+
 def add(connection: Connection, values: dict[str, Any]) -> None:
     """Insert a workitem."""
-    connection.execute(insert(workitems).values(**values))
+    connection.execute(insert(workitems), values)
 
 
 def change(connection: Connection, workitem_id: str, **values: Any) -> None:
     """Set columns of a workitem that this transaction has locked."""
-    connection.execute(update(workitems).where(workitems.c.id == workitem_id).values(**values))
+    connection.execute(_CHANGE, {"wanted": workitem_id, **values})
 
 
 def find(
@@ -119,7 +134,7 @@ def find(
     lock: bool = False,
 ) -> Workitem | None:
     """Return a workitem by UID or id, as far as its site may be seen; locked for change if asked."""
-    query = _query().where(workitems.c.uid == uid if uid is not None else workitems.c.id == workitem_id)
+    query = _WORKITEM.where(workitems.c.uid == uid if uid is not None else workitems.c.id == workitem_id)
     if site_id is not None:
         query = query.where(workitems.c.site_id == site_id)
     if lock:
@@ -130,26 +145,25 @@ def find(
 
 def open_of(connection: Connection, study_id: str) -> Workitem | None:
     """Return the open workitem of a study, locked for change."""
-    query = _query().where(workitems.c.study_id == study_id, workitems.c.state.in_(OPEN))
-    row = connection.execute(query.with_for_update(of=workitems)).first()
+    row = connection.execute(_OPEN_OF, {"wanted": study_id}).first()
     return None if row is None else _workitem(row)
 
 
 def search(connection: Connection, wanted: Search) -> list[Workitem]:
     """Return workitems in the order in which they ought to be read."""
-    query = _query().where(*_conditions(wanted)).order_by(workitems.c.read_by, workitems.c.id)
+    query = _WORKITEM.where(*_conditions(wanted)).order_by(workitems.c.read_by, workitems.c.id)
     return [_workitem(row) for row in connection.execute(query.limit(wanted.limit).offset(wanted.offset))]
 
 
 def count(connection: Connection, wanted: Search) -> int:
     """Return how many workitems there are to be found, whatever the limit."""
-    matching = _query().where(*_conditions(wanted)).subquery()
+    matching = _WORKITEM.where(*_conditions(wanted)).subquery()
     return int(connection.execute(select(func.count()).select_from(matching)).scalar_one())
 
 
 def page_after(connection: Connection, wanted: Search, *, after: str, limit: int) -> list[Workitem]:
     """Return workitems by their ids, from after one of them; the search's own limit and offset say nothing here."""
-    query = _query().where(*_conditions(wanted), workitems.c.id > after).order_by(workitems.c.id).limit(limit)
+    query = _WORKITEM.where(*_conditions(wanted), workitems.c.id > after).order_by(workitems.c.id).limit(limit)
     return [_workitem(row) for row in connection.execute(query)]
 
 
@@ -160,7 +174,7 @@ def of_ids(connection: Connection, ids: tuple[str, ...], *, site_id: str | None)
 
 def next_scheduled(connection: Connection, site_id: str | None) -> Workitem | None:
     """Return the next case that nobody has claimed or is just claiming, locked for change."""
-    query = select(workitems.c.id).where(workitems.c.state == "SCHEDULED")
+    query = select(workitems.c.id).where(_SCHEDULED)
     if site_id is not None:
         query = query.where(workitems.c.site_id == site_id)
     query = query.order_by(workitems.c.read_by, workitems.c.id).limit(1).with_for_update(skip_locked=True)
@@ -199,14 +213,6 @@ def counts(connection: Connection) -> Sequence[Any]:
         .group_by(sites.c.name, workitems.c.state)
     )
     return connection.execute(query).all()
-
-
-def _query() -> Select[Any]:
-    return (
-        select(workitems, sites.c.name.label("site"), *_STUDY_COLUMNS)
-        .join(studies, studies.c.id == workitems.c.study_id)
-        .join(sites, sites.c.id == workitems.c.site_id)
-    )
 
 
 def _conditions(wanted: Search) -> Sequence[ColumnElement[bool]]:
