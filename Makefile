@@ -79,10 +79,13 @@ storm: .venv/dev.stamp  ## Kill processes and the database under real clients fo
 fuzz: .venv/fuzz.stamp  ## Send 100,000 broken requests and films to the entrance, guided by coverage
 	$(BIN)/python tests/fuzz/fuzz_entrance.py --inputs 100000
 
-benchmarks: .venv/dev.stamp  ## Time the hot path, decoding and certification against limits measured in the same run
-	$(BIN)/python benchmarks/hot_path.py demo/release/candidate
+benchmarks: .venv/dev.stamp  ## Time the hot path, decoding, certification, the service and claims against limits measured in the same run
+	$(BIN)/python benchmarks/hot_path.py demo/release/candidate --films 10
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/certify.py
+	$(BIN)/python -m benchmarks.front_door
+	$(BIN)/python -m benchmarks.open_loop
+	$(BIN)/python -m benchmarks.claims
 
 clean:  ## Remove the virtual environment and everything built
 	rm -rf .venv build dist *.egg-info demo-data
