@@ -57,11 +57,16 @@ def run(settings: Settings, announce: Callable[[str, str | None, Judge], None]) 
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )
-    announce(f"{scheme}://{host}:{port}", generated, judge)
-    # uvicorn drains, and then raises the signal again that ended it: by now everything is done.
+    server = _Server(config, app.state.channels)
+
+    def end(_number: int, _frame: object) -> None:
+        server.should_exit = True
+
+    # Before uvicorn takes signals this one is kept for it; when it has drained, it raises again what ended it.
     for ended_by in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ended_by, lambda _number, _frame: None)
-    _Server(config, app.state.channels).run(sockets=[listener])
+        signal.signal(ended_by, end)
+    announce(f"{scheme}://{host}:{port}", generated, judge)
+    server.run(sockets=[listener])
 
 
 class _Socket(WebSocketsSansIOProtocol):

@@ -31,7 +31,9 @@ class Settings(BaseSettings):
     public_url: str | None = Field(None, description="address at which people's browsers reach the service")
     oidc_issuer: str | None = Field(None, description="OpenID provider that people sign in at, as it names itself")
     oidc_client_id: str | None = Field(None, description="what the provider calls Demur")
-    oidc_client_secret: SecretStr | None = Field(None, description="Demur's secret with the provider; PKCE alone if none")
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="Demur's secret with the provider; PKCE alone if none"
+    )
     oidc_scope: str = Field("openid profile", description="what Demur asks the provider for")
     oidc_groups_claim: str = Field("groups", description="claim that holds a person's groups")
     oidc_roles: str = Field("", description="what a group may do: GROUP=ROLE,GROUP=ROLE (reader, auditor, admin)")

@@ -131,7 +131,9 @@ def blank(connection: Connection, study_id: str, *, former_patient: str | None, 
 def set_patient(connection: Connection, study_id: str, patient: Patient, *, now: datetime) -> None:
     """Say whose a study is."""
     values = {name: getattr(patient, name) for name in Patient.__dataclass_fields__}
-    connection.execute(update(studies).where(studies.c.id == study_id).values(**values, age_years=None, corrected_at=now))
+    connection.execute(
+        update(studies).where(studies.c.id == study_id).values(**values, age_years=None, corrected_at=now)
+    )
 
 
 def add_correction(connection: Connection, *, correction_id: str, study_id: str, salt: str, now: datetime) -> None:

@@ -322,4 +322,5 @@ def test_with_a_provider_no_local_token_is_made(process: Process) -> None:
         assert serving.stdout is not None
         told = json.loads(serving.stdout.readline())
         serving.terminate()
+        assert serving.wait(timeout=60) == 0
     assert told["reader_token"] is None
