@@ -12,8 +12,8 @@ import httpx
 
 from benchmarks.storm_films import Film, Films
 from benchmarks.storm_processes import Service
+from service.worklist.readings import Confidence, Finding, Result
 from service.worklist.schemas import result_dataset
-from service.worklist.workflow import Confidence, Finding, Result
 
 _JSON = "application/dicom+json"
 Key = tuple[str, str]

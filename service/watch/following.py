@@ -28,8 +28,8 @@ from service.sites.store import Why
 from service.watch import store
 from service.watch.inputs import take
 from service.watch.store import Made, Watched
+from service.worklist.readings import Finding
 from service.worklist.states import State
-from service.worklist.workflow import Finding
 
 #: Entries that are followed in one transaction, and calls that are counted in one.
 _PAGE = 1000

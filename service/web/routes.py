@@ -31,10 +31,12 @@ from service.web.films import Films
 from service.web.pages import OURS, SCRIPT_HEADER, PageRoute, go, page
 from service.web.views import case_view, row_view
 from service.web.words import CONFIDENCES, FINDINGS, REASONS, STATES
+from service.worklist import readings
 from service.worklist import workflow as worklist
+from service.worklist.readings import Confidence, Finding, Result
 from service.worklist.states import State
 from service.worklist.store import Workitem
-from service.worklist.workflow import Confidence, Finding, RefusedError, Result, uid_of
+from service.worklist.workflow import RefusedError, uid_of
 
 logger = logging.getLogger(__name__)
 
@@ -237,7 +239,7 @@ def give_verdict(
         if workitem.verdict is not None and workitem.reader == principal.name:
             return go(f"/cases/{case_id}")  # a key pressed twice
         try:
-            worklist.give_result(
+            readings.give_result(
                 connection,
                 principal,
                 workitem.uid,
@@ -260,7 +262,7 @@ def undo(case_id: str, principal: Reader, runtime: Running) -> Response:
         if workitem.final_at is None or workitem.final_at <= now:
             return go(f"/cases/{case_id}", "final" if workitem.verdict is not None else "")
         try:
-            worklist.undo_result(
+            readings.undo_result(
                 connection,
                 principal,
                 workitem.uid,
@@ -306,7 +308,7 @@ def add_addendum(
     with runtime.database.writing() as connection:
         result = Result(finding=finding, note=note.strip(), confidence=confidence)
         try:
-            worklist.amend(connection, principal, case_id, result, now=runtime.clock())
+            readings.amend(connection, principal, case_id, result, now=runtime.clock())
         except RefusedError:
             return go(f"/cases/{case_id}")
     return go(f"/cases/{case_id}", "amended")

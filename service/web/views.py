@@ -11,9 +11,9 @@ from enum import StrEnum
 
 from service.web.store import Case, Image
 from service.web.words import CONFIDENCES, FINDINGS, STATES, Words, words_of
+from service.worklist.readings import Confidence, Finding
 from service.worklist.states import State
 from service.worklist.store import Priority, Workitem
-from service.worklist.workflow import Confidence, Finding
 
 #: A target nearer than this is pressing.
 SOON_S = 1800.0

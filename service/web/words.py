@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from models.vocabulary import Reason
+from service.worklist.readings import Confidence, Finding
 from service.worklist.states import State
-from service.worklist.workflow import Confidence, Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from service.access.workflow import Principal, saw
 from service.errors import RequestError, TooLargeError
 from service.runtime import Running, Runtime
 from service.worklist import feed, store, workflow
+from service.worklist.readings import Confidence, Finding, Result, amend, give_result
 from service.worklist.schemas import (
     cancel_request_of,
     dataset_of,
@@ -23,7 +24,6 @@ from service.worklist.schemas import (
     warnings_of,
 )
 from service.worklist.states import Outcome
-from service.worklist.workflow import Confidence, Finding, Result
 
 router = APIRouter(tags=["worklist"])
 
@@ -122,7 +122,7 @@ def amend_workitem(workitem_id: str, amendment: Amendment, principal: Reader, ru
     """Add to a completed reading."""
     result = Result(finding=amendment.finding, note=amendment.note, confidence=amendment.confidence)
     with runtime.database.writing() as connection:
-        workflow.amend(connection, principal, workitem_id, result, now=runtime.clock())
+        amend(connection, principal, workitem_id, result, now=runtime.clock())
     return Response(status_code=201)
 
 
@@ -146,9 +146,7 @@ def _update(
     with runtime.database.writing() as connection:
         workflow.renew(connection, principal, uid, transaction_uid=transaction_uid, lease=_lease(runtime), now=now)
         if result is not None:
-            workflow.give_result(
-                connection, principal, uid, result, transaction_uid=transaction_uid, final_at=None, now=now
-            )
+            give_result(connection, principal, uid, result, transaction_uid=transaction_uid, final_at=None, now=now)
 
 
 def _lease(runtime: Runtime) -> timedelta:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service.errors import RequestError
+from service.worklist.readings import Confidence, Finding, Result
 from service.worklist.states import State
 from service.worklist.store import Search, Workitem
-from service.worklist.workflow import Confidence, Finding, Result
 
 Json = dict[str, Any]
 

@@ -259,3 +259,8 @@ def _workitem(row: Row[Any]) -> Workitem:
     values["priority"] = Priority(values["priority"])
     values["reasons"] = tuple(values["reasons"].split())
     return Workitem(**values)
+
+
+def is_erased(connection: Connection, study_id: str) -> bool:
+    """Say whether a study's pixels and identity were erased."""
+    return connection.execute(select(studies.c.state).where(studies.c.id == study_id)).scalar() == "erased"

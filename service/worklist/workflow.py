@@ -5,13 +5,11 @@ Invariants:
 - A study has at most one open workitem (a unique partial index), and one from the transaction that stores it.
 - The state changes by the table in ``states`` only. A claimed workitem is never withdrawn by a decision, but is when its
   study is erased or its patient corrected: what the reader sees is no longer so.
-- A verdict is on the ledger from the moment it is given; a note's text is not, only its digest.
 """
 
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
@@ -19,31 +17,11 @@ from sqlalchemy import Connection
 from models.errors import WorklistError
 from service.access.workflow import Principal
 from service.errors import MissingError
-from service.ledger.workflow import Kind
 from service.worklist import history, store
 from service.worklist.states import Change, Lock, Outcome, State, change, request_cancel
 from service.worklist.store import Priority, Workitem
 
 _UID = re.compile(r"[0-9.]{1,64}")
-
-
-class Finding(StrEnum):
-    """A reader's result."""
-
-    #: There is one.
-    FINDING = "finding"
-    #: There is none.
-    NO_FINDING = "no_finding"
-    #: The study cannot be read.
-    NOT_ASSESSABLE = "not_assessable"
-
-
-class Confidence(StrEnum):
-    """How sure the reader is."""
-
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
 
 
 class RefusedError(WorklistError):
@@ -52,15 +30,6 @@ class RefusedError(WorklistError):
     def __init__(self, outcome: Outcome, message: str) -> None:
         super().__init__(message)
         self.outcome = outcome
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What a reader says of a study."""
-
-    finding: Finding
-    note: str = ""
-    confidence: Confidence = Confidence.MEDIUM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +146,7 @@ def change_state(
     now: datetime,
 ) -> Change:
     """Do what a request to change the state asks, if the table allows it; else raise RefusedError."""
-    workitem = _find(connection, principal, uid=uid, lock=True)
+    workitem = find_locked(connection, principal, uid=uid)
     lock = lock_of(workitem, transaction_uid)
     answer = change(workitem.state, requested, lock, is_complete=workitem.verdict is not None)
     if answer.outcome in (Outcome.ALREADY_CANCELED, Outcome.ALREADY_COMPLETED):
@@ -212,7 +181,7 @@ def cancel_request(
 
     ``asked`` is what the reader who holds it is told of the request, in DICOM JSON.
     """
-    workitem = _find(connection, principal, uid=uid, lock=True)
+    workitem = find_locked(connection, principal, uid=uid)
     answer = request_cancel(workitem.state)
     if answer.outcome is Outcome.DONE:
         _cancel(connection, workitem, reason="canceled on request", by=principal.name, now=now, told=reason)
@@ -237,73 +206,6 @@ def renew(
     """Renew a claim."""
     workitem = held(connection, principal, uid, transaction_uid=transaction_uid)
     store.change(connection, workitem.id, lease_until=now + lease)
-
-
-def give_result(
-    connection: Connection,
-    principal: Principal,
-    uid: str,
-    result: Result,
-    *,
-    transaction_uid: str | None,
-    final_at: datetime | None,
-    now: datetime,
-) -> Workitem:
-    """Keep a reader's result: durable at once. With ``final_at`` it completes by itself then, unless undone."""
-    workitem = held(connection, principal, uid, transaction_uid=transaction_uid)
-    store.change(
-        connection,
-        workitem.id,
-        verdict=result.finding,
-        note=result.note,
-        confidence=result.confidence,
-        read_at=now,
-        final_at=final_at,
-        changed_at=now,
-    )
-    _record(connection, Kind.VERDICT, workitem, by=principal.name, result=result, now=now)
-    return workitem
-
-
-def undo_result(
-    connection: Connection,
-    principal: Principal,
-    uid: str,
-    *,
-    transaction_uid: str | None,
-    lease: timedelta,
-    now: datetime,
-) -> None:
-    """Take back a result that is not yet final; the case stays claimed."""
-    workitem = held(connection, principal, uid, transaction_uid=transaction_uid)
-    if workitem.verdict is None:
-        raise RefusedError(Outcome.UNMET, "there is no result to undo")
-    store.change(
-        connection,
-        workitem.id,
-        verdict=None,
-        note=None,
-        confidence=None,
-        read_at=None,
-        final_at=None,
-        lease_until=now + lease,
-        changed_at=now,
-    )
-    history.undone(connection, workitem, by=principal.name, now=now)
-
-
-def amend(connection: Connection, principal: Principal, workitem_id: str, result: Result, *, now: datetime) -> None:
-    """Add to a completed reading; what stood before stays on the ledger."""
-    workitem = _find(connection, principal, workitem_id=workitem_id, lock=True)
-    if workitem.state is not State.COMPLETED:
-        raise RefusedError(Outcome.NOT_IN_PROGRESS, "only a completed reading is amended")
-    note = "\n".join(
-        filter(None, [workitem.note, f"[{now:%Y-%m-%d %H:%M} {principal.name}] {result.finding}: {result.note}"])
-    )
-    store.change(
-        connection, workitem.id, note=note, verdict=result.finding, confidence=result.confidence, changed_at=now
-    )
-    _record(connection, Kind.ADDENDUM, workitem, by=principal.name, result=result, now=now)
 
 
 def complete(connection: Connection, workitem: Workitem, *, now: datetime, reason: str = "") -> None:
@@ -354,7 +256,7 @@ def lock_of(workitem: Workitem, transaction_uid: str | None) -> Lock:
 
 def held(connection: Connection, principal: Principal, uid: str, *, transaction_uid: str | None) -> Workitem:
     """Return a workitem in progress whose lock was presented; else raise RefusedError."""
-    workitem = _find(connection, principal, uid=uid, lock=True)
+    workitem = find_locked(connection, principal, uid=uid)
     lock = lock_of(workitem, transaction_uid)
     if workitem.state in (State.COMPLETED, State.CANCELED):
         raise RefusedError(Outcome.FINAL, _why(Outcome.FINAL, lock))
@@ -368,6 +270,13 @@ def held(connection: Connection, principal: Principal, uid: str, *, transaction_
 def uid_of(workitem_id: UUID) -> str:
     """Return a workitem's UID (PS3.5 B.2: a UUID as decimal under 2.25)."""
     return f"2.25.{workitem_id.int}"
+
+
+def find_locked(
+    connection: Connection, principal: Principal, *, uid: str | None = None, workitem_id: str | None = None
+) -> Workitem:
+    """Return a workitem that the asker may see, locked for change."""
+    return _find(connection, principal, uid=uid, workitem_id=workitem_id, lock=True)
 
 
 def _find(
@@ -420,19 +329,6 @@ def _replace(connection: Connection, workitem: Workitem, *, now: datetime) -> No
     place = Place(priority=workitem.priority, read_by=workitem.read_by, reasons=workitem.reasons)
     ensure_open(
         connection, study_id=workitem.study_id, site_id=workitem.site_id, place=place, now=now, replaces=workitem.id
-    )
-
-
-def _record(connection: Connection, kind: Kind, workitem: Workitem, *, by: str, result: Result, now: datetime) -> None:
-    history.read(
-        connection,
-        kind,
-        workitem,
-        by=by,
-        verdict=result.finding,
-        confidence=result.confidence,
-        note=result.note,
-        now=now,
     )
 
 

@@ -19,8 +19,8 @@ from service.app import create_app
 from service.settings import Settings
 from service.sites.workflow import add_site, set_mode
 from service.triage.judge import Judge
+from service.worklist.readings import Finding, Result
 from service.worklist.schemas import result_dataset
-from service.worklist.workflow import Finding, Result
 from tests.service_support import make_dicom, wait_until
 
 LOCK = "1.2.840.1"

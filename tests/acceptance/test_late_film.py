@@ -11,8 +11,8 @@ from service.access.workflow import Role, issue_token
 from service.app import create_app
 from service.settings import Settings
 from service.sites.workflow import add_site
+from service.worklist.readings import Finding, Result
 from service.worklist.schemas import result_dataset
-from service.worklist.workflow import Finding, Result
 from tests.service_support import make_dicom, uid_of
 
 LOCK = "2.25.42"

@@ -52,12 +52,12 @@ def read(service: Any, study_id: str, **result: Any) -> None:
     headers = {"Content-Type": "application/dicom+json"}
     assert rita.put(f"/dicom-web/workitems/{uid}/state", json=[state], headers=headers).status_code == 200
     from service.access.workflow import Principal, Role
-    from service.worklist import workflow as worklist
+    from service.worklist import readings
 
     who = Principal(name="rita", roles=frozenset({Role.READER}))
     with service.database.writing() as connection:
-        given = worklist.Result(finding=worklist.Finding.NO_FINDING, note=READ["note"])
-        worklist.give_result(
+        given = readings.Result(finding=readings.Finding.NO_FINDING, note=READ["note"])
+        readings.give_result(
             connection, who, uid, given, transaction_uid=lock, final_at=service.clock(), now=service.clock()
         )
     service.settle()
@@ -249,3 +249,16 @@ def test_nothing_is_erased_by_itself_unless_it_is_set(service: Any) -> None:
     assert service.app.state.keeper.tick() == 0
     assert len(files(service)) == 1
     assert retain(service.database, days=1, now=service.clock() - timedelta(days=40 * 365)) == 0
+
+
+def test_nothing_is_added_to_what_was_said_of_an_erased_study(service: Any) -> None:
+    study = send(service, make_dicom())
+    service.settle()
+    read(service, study["id"])
+    item = service.rows("SELECT id FROM workitems WHERE state = 'COMPLETED'")[0][0]
+    words = {"finding": "finding", "note": "Erika Mustermann has one after all"}
+    assert service.client("rita").post(f"/v1/workitems/{item}/addenda", json=words).status_code == 201
+    assert erase(service, study["id"]).status_code == 200
+    refused = service.client("rita").post(f"/v1/workitems/{item}/addenda", json=words)
+    assert refused.status_code == 409, refused.text
+    assert "Mustermann" not in everything(service)

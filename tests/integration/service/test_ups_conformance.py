@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from service.worklist.readings import Finding, Result
 from service.worklist.schemas import result_dataset
-from service.worklist.workflow import Finding, Result
 from tests.service_support import make_dicom
 
 RIGHT, WRONG, MISSING = "2.25.11", "2.25.22", None

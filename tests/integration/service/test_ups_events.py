@@ -11,8 +11,8 @@ from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from service.access.workflow import Role, issue_token, sign_in
+from service.worklist.readings import Finding, Result
 from service.worklist.schemas import result_dataset
-from service.worklist.workflow import Finding, Result
 from tests.service_support import make_dicom
 
 WORKLIST, FILTERED = "1.2.840.10008.5.1.4.34.5", "1.2.840.10008.5.1.4.34.5.1"

@@ -16,8 +16,9 @@ from service.sites.store import find
 from service.sites.workflow import set_mode
 from service.watch.following import follow
 from service.watch.inputs import BATCH, REFERENCE
+from service.worklist.readings import Finding, Result, amend, give_result
 from service.worklist.states import State
-from service.worklist.workflow import Finding, Result, amend, change_state, claim_next, give_result
+from service.worklist.workflow import change_state, claim_next
 from tests.service_support import make_dicom
 
 DICOM = {"Content-Type": "application/dicom"}

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from service.worklist.readings import Confidence, Finding, Result
 from service.worklist.schemas import result_dataset
-from service.worklist.workflow import Confidence, Finding, Result
 from tests.service_support import make_dicom
 
 RIGHT, WRONG = "2.25.11", "2.25.22"
@@ -225,7 +225,7 @@ def test_a_result_may_be_undone_for_a_minute_and_is_final_after_it_across_restar
     from datetime import timedelta
 
     from service.access.workflow import Principal, Role
-    from service.worklist import workflow
+    from service.worklist import readings
 
     rita = Principal(name="rita", roles=frozenset({Role.READER}))
     uid = bring_to(service, "IN PROGRESS")
@@ -233,7 +233,7 @@ def test_a_result_may_be_undone_for_a_minute_and_is_final_after_it_across_restar
     def give() -> None:
         now = service.clock()
         with service.database.writing() as connection:
-            workflow.give_result(
+            readings.give_result(
                 connection,
                 rita,
                 uid,
@@ -246,7 +246,7 @@ def test_a_result_may_be_undone_for_a_minute_and_is_final_after_it_across_restar
     give()
     service.clock.advance(30)
     with service.database.writing() as connection:
-        workflow.undo_result(
+        readings.undo_result(
             connection, rita, uid, transaction_uid=RIGHT, lease=timedelta(seconds=900), now=service.clock()
         )
     service.clock.advance(120)
