@@ -79,7 +79,7 @@ def test_the_ledger_is_verified(verb: Any) -> None:
 
 
 def test_replaying_an_empty_ledger_is_no_error(verb: Any) -> None:
-    assert verb("replay")[:2] == (0, "0 of 0 decisions are the same, 0 skipped, 0 differ.\n")
+    assert verb("replay")[:2] == (0, "0 of 0 decisions are the same, 0 skipped, 0 erased, 0 differ.\n")
 
 
 def test_a_study_table_is_sent_and_its_fate_printed(verb: Any, tmp_path: Path) -> None:
