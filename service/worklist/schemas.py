@@ -19,6 +19,8 @@ LABEL = "Chest radiograph, human read"
 READY = "READY"
 #: Our own coding scheme for a reader's result.
 SCHEME = "99DEMUR"
+#: The most characters of a code value.
+_SH_MAX = 16
 _FINDING, _COMMENT, _CERTAINTY = ("121071", "Finding"), ("121106", "Comment"), ("111012", "Certainty of Finding")
 _DATETIME = "%Y%m%d%H%M%S.%f"
 _REASON_MAX, _CODES_MAX = 1000, 8
@@ -246,10 +248,9 @@ def _coded(name: tuple[str, str], value: str) -> Json:
 
 
 def _code_item(code: str, meaning: str, scheme: str) -> Json:
-    return element(
-        "SQ",
-        {"00080100": element("SH", code), "00080102": element("SH", scheme), "00080104": element("LO", meaning)},
-    )
+    """Return a coded entry; a code of more than 16 characters is a Long Code Value (PS3.3 8.1)."""
+    value = {"00080100": element("SH", code)} if len(code) <= _SH_MAX else {"00080119": element("UC", code)}
+    return element("SQ", value | {"00080102": element("SH", scheme), "00080104": element("LO", meaning)})
 
 
 def element(vr: str, *values: object) -> Json:

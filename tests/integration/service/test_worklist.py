@@ -305,3 +305,12 @@ def test_several_readers_never_claim_the_same_case(service: Any) -> None:
     with ThreadPoolExecutor(8) as pool:
         claimed = [uid for uid in pool.map(claim, range(1, 17)) if uid is not None]
     assert len(claimed) == len(set(claimed)) == 12
+
+
+def test_a_readers_name_of_any_length_is_a_code_that_dicom_allows() -> None:
+    from service.worklist.schemas import performer_code
+
+    short, long = (performer_code(name)["Value"][0] for name in ("rita", "oidc:a-subject-of-some-length"))
+    assert short["00080100"] == {"vr": "SH", "Value": ["rita"]}
+    assert long["00080119"] == {"vr": "UC", "Value": ["oidc:a-subject-of-some-length"]}
+    assert "00080100" not in long
