@@ -16,6 +16,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 from sqlalchemy import text
+from starlette.testclient import WebSocketDenialResponse
 
 from service.access.workflow import Role, issue_token, sign_in
 from service.app import create_app
@@ -128,12 +129,15 @@ class House:
 
     def ask(self, who: str, method: str, path: str, kind: str = "", body: bytes = b"", **options: Any) -> Any:
         headers = {"Content-Type": kind} if kind else {}
-        headers["Origin"] = "http://testserver"
+        return self.client.request(method, path, content=body, headers=headers | self.headers(who), **options)
+
+    def headers(self, who: str) -> dict[str, str]:
+        headers = {"Origin": "http://testserver"}
         if who in self.tokens:
             headers["Authorization"] = f"Bearer {self.tokens[who]}"
         if who in self.cookies:
             headers["Cookie"] = f"demur_session={self.cookies[who]}"
-        return self.client.request(method, path, content=body, headers=headers, **options)
+        return headers
 
     def open(self) -> None:
         client = TestClient(self.app, raise_server_exceptions=False, follow_redirects=False)
@@ -148,6 +152,11 @@ class House:
         ]
         assert len(found) > 10
         return found
+
+    def sockets(self) -> list[str]:
+        """Return the path of every WebSocket."""
+        contexts = iter_route_contexts(self.app.routes)
+        return [str(context.path) for context in contexts if not getattr(context, "methods", None)]
 
     def names(self, study_instance_uid: str) -> Names:
         query = """
@@ -342,6 +351,22 @@ def test_answers_to_strangers_hold_no_name_of_a_patient_or_study(house: House, n
             told = answer.text + json.dumps(dict(answer.headers))
             leaked = [name for name in north_study.secrets() if name in told and name not in asked]
             assert leaked == [], f"{method} {path}"
+
+
+def test_every_socket_opens_for_readers_and_nobody_else(house: House, north_study: Names) -> None:
+    opened: set[str] = set()
+    refusals: set[int] = set()
+    for path in house.sockets():
+        for who in (*house.tokens, *house.cookies, "nobody"):
+            try:
+                with house.client.websocket_connect(north_study.fill(path), headers=house.headers(who)) as socket:
+                    text = socket.receive_text()
+                    assert not any(name in text for name in north_study.secrets())
+                    opened.add(who)
+            except WebSocketDenialResponse as refused:
+                refusals.add(refused.status_code)
+    assert refusals == {401, 403}
+    assert opened == {"reader", "reader signed in"}
 
 
 def test_a_problem_never_repeats_what_it_was_asked_with(house: House, north_study: Names) -> None:

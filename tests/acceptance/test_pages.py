@@ -390,7 +390,7 @@ def test_a_healthy_call_that_is_read_unmarked_looks_like_an_abstention(process: 
     headers = {"Authorization": f"Bearer {process.reader_token}", "Origin": process.url}
     pages: dict[str, list[str]] = {}
     for decision, score in (("healthy", -3.5), ("IDK", 2.5)):
-        study = post(process, north, make_dicom(seed=5))
+        study = post(process, north, make_dicom(seed=5, PatientID="P-1"))
         execute(
             process,
             "UPDATE studies SET decision = ?, score = ?, threshold = 0, placement = 'cleared', mode = 'autonomous', "
