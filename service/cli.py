@@ -409,7 +409,8 @@ def _settings(**given: object) -> "Settings":
         return Settings(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType]
     except ValidationError as fault:
         first = fault.errors()[0]
-        raise DataError(f"the setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        where = f"the setting {'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
+        raise DataError(where + first["msg"].removeprefix("Value error, ")) from None
 
 
 def _open(settings: "Settings") -> "Database":

@@ -1,8 +1,9 @@
 """How this deployment is set up: environment variables ``DEMUR_*``, read once."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -98,3 +99,12 @@ class Settings(BaseSettings):
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
         description="URL of an OpenTelemetry collector that takes spans over HTTP; none are made if not given",
     )
+
+    @model_validator(mode="after")
+    def _keep_what_may_be_recalled(self) -> Self:
+        if self.retention_days is not None and self.retention_days < max(self.recall_days, self.audit_grace_days):
+            raise ValueError(
+                f"DEMUR_RETENTION_DAYS ({self.retention_days}) must not be less than DEMUR_RECALL_DAYS ({self.recall_days:g}) "
+                f"and DEMUR_AUDIT_GRACE_DAYS ({self.audit_grace_days:g}): what was cleared may have to be read after all"
+            )
+        return self

@@ -50,12 +50,15 @@ class Keeper:
         clean_at = time.monotonic() + _HOUR_S
         while True:
             await asyncio.sleep(_POLL_S)
-            try:
-                await asyncio.to_thread(self.tick)
-                if time.monotonic() >= clean_at:
-                    clean_at = time.monotonic() + _DAY_S
-                    await asyncio.to_thread(self.clean)
-            except (DBAPIError, DemurError, OSError) as fault:
-                logger.warning("house not kept", extra={"action": "house_not_kept", "fault": type(fault).__name__})
-            except Exception as fault:  # noqa: BLE001 - the process's edge: the loop must go on
-                logger.error("house not kept", extra={"action": "house_not_kept", "fault": type(fault).__name__})  # noqa: TRY400
+            await self._try(self.tick)
+            if time.monotonic() >= clean_at:
+                clean_at = time.monotonic() + _DAY_S
+                await self._try(self.clean)
+
+    async def _try(self, work: Callable[[], int]) -> None:
+        try:
+            await asyncio.to_thread(work)
+        except (DBAPIError, DemurError, OSError) as fault:
+            logger.warning("house not kept", extra={"action": "house_not_kept", "fault": type(fault).__name__})
+        except Exception as fault:  # noqa: BLE001 - the process's edge: the loop must go on
+            logger.error("house not kept", extra={"action": "house_not_kept", "fault": type(fault).__name__})  # noqa: TRY400

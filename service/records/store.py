@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
+from uuid import uuid4
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
@@ -113,7 +113,7 @@ def blank(connection: Connection, study_id: str, *, former_patient: str | None, 
         .values(
             **_BLANK,
             age_years=None,
-            study_instance_uid=f"2.25.{UUID(study_id).int}",
+            study_instance_uid=f"2.25.{uuid4().int}",  # nobody knows it, so nothing can be added
             former_patient=former_patient,
             state="erased",
             erased_at=now,

@@ -68,7 +68,8 @@ def erase_study(connection: Connection, study_id: str, request: Request, *, is_u
     study = _locked(connection, study_id)
     if study.state == "erased":
         return Erased(study_id=study_id, images=0)
-    _refuse_names(connection, study_id, request)
+    if request.by != RETENTION:
+        _refuse_names(connection, study_id, request)
     was_unread = _refuse_unread(connection, study, is_unread_too=is_unread_too)
     if study.state == "deciding":
         raise ConflictError("the study is being decided at this moment; ask again in a few seconds")
@@ -154,11 +155,16 @@ def retain(database: Database, *, days: int, now: datetime) -> int:
     request = Request(by=RETENTION, reason=f"kept for {days} days", now=now)
     count = 0
     for study_id in found:
-        with database.writing() as connection:
-            # Another process may have erased it, or an image come, since it was found.
-            if study_id in store.outlived(connection, before=now - timedelta(days=days), limit=1, study_id=study_id):
-                erase_study(connection, study_id, request)
-                count += 1
+        try:
+            with database.writing() as connection:
+                # Another process may have erased it, or an image come, since it was found.
+                if study_id in store.outlived(
+                    connection, before=now - timedelta(days=days), limit=1, study_id=study_id
+                ):
+                    erase_study(connection, study_id, request)
+                    count += 1
+        except DemurError as fault:  # one study that cannot be erased now holds up no other
+            logger.warning("study not erased", extra={"action": "study_not_erased", "fault": type(fault).__name__})
     return count
 
 

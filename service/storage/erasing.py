@@ -25,6 +25,7 @@ from itertools import islice
 
 from sqlalchemy import Connection
 
+from models.errors import DemurError
 from service.database import Database
 from service.storage import store
 from service.storage.workflow import Spool, Storage
@@ -57,14 +58,20 @@ def sweep(database: Database, storage: Storage, *, now: datetime) -> int:
     """Delete what is to be deleted and what nothing refers to; return how many files."""
     with database.reading() as connection:
         found = store.unswept(connection, limit=_SWEPT_AT_ONCE)
-    count = 0
+    count, last_fault = 0, None
     for digest in found:
-        with database.writing() as connection:
-            store.seize(connection, digest)
-            if not store.referred_to(connection, [digest]):
-                storage.delete(digest)
-                count += 1
-            store.settle(connection, digest, now=now)
+        try:
+            with database.writing() as connection:
+                store.seize(connection, digest)
+                # Settled before it is asked who refers to it: an erasure that commits in between stays to be swept.
+                store.settle(connection, digest, now=now)
+                if not store.referred_to(connection, [digest]):
+                    storage.delete(digest)
+                    count += 1
+        except (DemurError, OSError) as fault:  # one file that cannot be deleted holds up no other
+            last_fault = fault
+    if last_fault is not None:
+        raise last_fault
     return count
 
 

@@ -159,7 +159,7 @@ def end(connection: Connection, attempt_id: str, *, outcome: str, now: datetime)
 
 
 def lost(connection: Connection, silent_since: datetime, *, worker_id: str, active: AbstractSet[str]) -> list[Attempt]:
-    """Return open attempts that will never end, locked for change.
+    """Return open attempts that will never end. They are not locked: who ends one first has it, and a study comes first.
 
     They are those of workers that have not been seen since a time, and of the asking one those that it does not pursue.
     """
@@ -171,7 +171,7 @@ def lost(connection: Connection, silent_since: datetime, *, worker_id: str, acti
         attempts.c.begun_at < silent_since,
         or_(~lives, attempts.c.worker_id == worker_id),
     )
-    found = [Attempt(**row._asdict()) for row in connection.execute(query.with_for_update(skip_locked=True))]
+    found = [Attempt(**row._asdict()) for row in connection.execute(query)]
     return [attempt for attempt in found if attempt.id not in active]
 
 

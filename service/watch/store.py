@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, exists, func, select, update
+from sqlalchemy import Connection, Row, case, exists, func, literal, select, update
 
 from calibration.audits import Audited, Call
 from calibration.monitor import monitor_from_json
@@ -169,30 +169,33 @@ def calls_since(connection: Connection, site_id: str, since: datetime | None, li
 def cleared(connection: Connection, watched: Watched, *, limit: int, lock: bool) -> list[str]:
     """Return studies that are to be put back: cleared since the time that the watch names, and read by nobody.
 
-    Locked, they are those that no other transaction holds.
+    Locked, they are those that no other transaction holds. The studies are asked, not the calls: those follow the ledger
+    and may lag behind what was decided before the site fell.
     """
     is_read = exists().where(workitems.c.study_id == studies.c.id, workitems.c.state == "COMPLETED")
     query = (
         select(studies.c.id)
-        .join(calls, calls.c.study_id == studies.c.id)
         .where(
-            calls.c.site_id == watched.site_id,
-            calls.c.bundle == watched.bundle,
-            calls.c.decided_at >= watched.recall_from,
+            studies.c.site_id == watched.site_id,
+            studies.c.bundle == watched.bundle,
+            studies.c.decided_at >= watched.recall_from,
             studies.c.state == "decided",
             studies.c.placement == "cleared",
             ~is_read,
         )
-        .order_by(calls.c.decided_at.desc(), studies.c.id)
+        .order_by(studies.c.decided_at.desc(), studies.c.id)
         .limit(limit)
     )
     return list(connection.execute(query.with_for_update(of=studies, skip_locked=True) if lock else query).scalars())
 
 
 def begin_recall(connection: Connection, site_id: str, bundle: str, since: datetime) -> None:
-    """Have what was cleared since a time put back."""
+    """Have what was cleared since a time put back; what is being put back already goes on."""
+    earlier = case(
+        (watches.c.recall_from < since, watches.c.recall_from), else_=literal(since, watches.c.recall_from.type)
+    )
     query = update(watches).where(watches.c.site_id == site_id, watches.c.bundle == bundle)
-    connection.execute(query.values(recall_from=since))
+    connection.execute(query.values(recall_from=earlier))
 
 
 def end_recall(connection: Connection, watched: Watched) -> None:

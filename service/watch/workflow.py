@@ -32,7 +32,6 @@ _RECALLED_AT_ONCE = 100
 _RECALL_SERVICE_LEVELS = 12.0
 #: What ``show`` sets.
 GAUGES = (metrics.WATCHED_CALLS, metrics.EVIDENCE, metrics.FALSE_OMISSION_RATE_UPPER, metrics.DRIFT_P_VALUE)
-_RECALLED_FOR = (Why.ALARM, Why.DRIFT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +144,8 @@ def _act(connection: Connection, cause: Cause, *, recall: timedelta, now: dateti
         withdraw_alarm(connection, cause.site_id, bundle=cause.bundle, now=now)
         return
     fell = fall(connection, cause.site_id, bundle=cause.bundle, why=cause.why, now=now)
-    if fell and cause.why in _RECALLED_FOR:
+    # A drift is found when its batch is whole: by then the site may have been lowered for another reason.
+    if cause.why is Why.DRIFT or (fell and cause.why is Why.ALARM):
         since = max(now - recall, cause.since or now - recall)
         store.begin_recall(connection, cause.site_id, cause.bundle, since)
 

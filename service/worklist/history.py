@@ -1,10 +1,12 @@
 """What the ledger is told of the worklist; ``feed`` reads it again. Free text stays out of it: a note is its digest."""
 
 import hashlib
+import json
 from datetime import datetime
 
 from sqlalchemy import Connection
 
+from service.ledger.store import entries_of
 from service.ledger.workflow import Kind, append
 from service.worklist.states import State
 from service.worklist.store import Workitem
@@ -71,3 +73,20 @@ def undone(connection: Connection, workitem: Workitem, *, by: str, now: datetime
     """Record that a result was taken back."""
     body = {"workitem": workitem.id, "reader": by}
     append(connection, Kind.UNDONE, body, at=now, site_id=workitem.site_id, study_id=workitem.study_id)
+
+
+def has_later_films(connection: Connection, workitem: Workitem) -> bool:
+    """Say whether a claimed workitem's study got films after the claim.
+
+    After, that is, in the order of the ledger, which is the order of the commits: a film's time of arrival is taken before
+    its transaction waits for anybody, and processes' clocks differ.
+    """
+    is_claimed = False
+    for entry in entries_of(connection, workitem.study_id, kinds=(Kind.STORED, Kind.WORKITEM)):
+        if entry.kind == Kind.STORED:
+            if is_claimed:
+                return True
+            continue
+        body = json.loads(entry.body)
+        is_claimed |= body["workitem"] == workitem.id and body["to"] == State.IN_PROGRESS
+    return False

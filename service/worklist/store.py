@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, insert, select, update
 
-from service.tables import instances, sites, studies, workitems
+from service.tables import sites, studies, workitems
 from service.worklist.states import State
 
 OPEN = (State.SCHEDULED, State.IN_PROGRESS)
@@ -133,11 +133,15 @@ def find(
     workitem_id: str | None = None,
     lock: bool = False,
 ) -> Workitem | None:
-    """Return a workitem by UID or id, as far as its site may be seen; locked for change if asked."""
-    query = _WORKITEM.where(workitems.c.uid == uid if uid is not None else workitems.c.id == workitem_id)
+    """Return a workitem by UID or id, as far as its site may be seen; locked for change if asked, after its study."""
+    wanted = [workitems.c.uid == uid if uid is not None else workitems.c.id == workitem_id]
     if site_id is not None:
-        query = query.where(workitems.c.site_id == site_id)
+        wanted.append(workitems.c.site_id == site_id)
+    query = _WORKITEM.where(*wanted)
     if lock:
+        # A workitem that takes this one's place refers to the study; whoever decides holds the study and wants the workitem.
+        study = select(studies.c.id).join(workitems, workitems.c.study_id == studies.c.id).where(*wanted)
+        connection.execute(study.with_for_update(of=studies, read=True, key_share=True))
         query = query.with_for_update(of=workitems)
     row = connection.execute(query).first()
     return None if row is None else _workitem(row)
@@ -188,14 +192,6 @@ def overdue_leases(connection: Connection, now: datetime) -> list[str]:
         workitems.c.state == "IN PROGRESS", workitems.c.lease_until < now, workitems.c.final_at.is_(None)
     )
     return list(connection.execute(query).scalars())
-
-
-def has_later_films(connection: Connection, workitem: Workitem) -> bool:
-    """Say whether a claimed workitem's study got films after the claim."""
-    query = select(instances.c.id).where(
-        instances.c.study_id == workitem.study_id, instances.c.received_at > workitem.claimed_at
-    )
-    return connection.execute(query.limit(1)).first() is not None
 
 
 def due_results(connection: Connection, now: datetime) -> list[str]:

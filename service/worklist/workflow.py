@@ -212,7 +212,7 @@ def complete(connection: Connection, workitem: Workitem, *, now: datetime, reaso
     """Make a result final; films that came after the claim were perhaps not seen, so the study goes back for them."""
     store.change(connection, workitem.id, state=State.COMPLETED, final_at=None, lease_until=None, changed_at=now)
     history.moved(connection, workitem, State.COMPLETED, by=workitem.reader or "", reason=reason, now=now)
-    if store.has_later_films(connection, workitem):
+    if history.has_later_films(connection, workitem):
         _replace(connection, workitem, now=now)
 
 

@@ -44,6 +44,11 @@ def test_a_service_started_after_its_certificate_expired_takes_everything_in_and
         assert answer.json()["decision"] == "IDK"
         assert "certificate_expired" in answer.json()["reasons"]
     assert process.stop() == 0
+    replayed = run(
+        *("replay", "--bundle", str(over.path), "--trust", str(over.trust)),
+        *("--database", process.database, "--storage", str(process.storage)),
+    )
+    assert (replayed.returncode, "4 of 4 decisions are the same" in replayed.stdout) == (0, True), replayed.stderr
 
 
 def test_no_site_is_raised_by_a_certificate_that_has_expired(process: Process, over: Any) -> None:

@@ -11,6 +11,7 @@ from models.vocabulary import Mode
 from service.audit.replaying import history_of, replay_all
 from service.ledger.workflow import verify
 from service.records.workflow import retain
+from service.settings import Settings
 from service.sites.store import set_mode
 from tests.service_support import make_dicom, uid_of
 
@@ -240,6 +241,20 @@ def test_retention_erases_what_was_read_long_ago_and_nothing_that_was_not(start:
     (body,) = service.rows("SELECT body FROM ledger WHERE kind = 'study_erased'")
     assert json.loads(body[0])["by"] == "retention"
     assert len(files(service)) == 1
+
+
+def test_no_patients_name_keeps_retention_from_its_work(start: Any) -> None:
+    service = start(retention_days=30)
+    names = ("Day^John", "Kept^For", "Mustermann^Erika")
+    for seed, name in enumerate(names):
+        read(service, send(service, make_dicom(seed=seed, PatientName=name))["id"])
+    service.clock.advance(40 * 86_400)
+    assert service.app.state.keeper.tick() == len(names)
+
+
+def test_what_may_have_to_be_read_after_all_is_not_erased_before() -> None:
+    with pytest.raises(ValueError, match="DEMUR_RETENTION_DAYS"):
+        Settings(retention_days=7)
 
 
 def test_nothing_is_erased_by_itself_unless_it_is_set(service: Any) -> None:

@@ -13,6 +13,7 @@ from service.access.workflow import Principal, Role
 from service.errors import SiteError
 from service.ledger.workflow import Kind, append, verify
 from service.sites.store import find
+from service.sites.store import set_mode as lower
 from service.sites.workflow import set_mode
 from service.watch.following import follow
 from service.watch.inputs import BATCH, REFERENCE
@@ -299,6 +300,22 @@ def test_a_site_whose_inputs_drift_falls_and_what_was_cleared_meanwhile_is_read(
     assert (early["is_cleared"], late["is_cleared"]) == (True, True)
     assert service.rows("SELECT study_id FROM workitems WHERE state = 'SCHEDULED'") == [(late["id"],)]
     check_rebuilt(service)
+
+
+def test_what_was_cleared_in_a_batch_that_drifted_is_read_though_the_site_was_lowered_before(autonomous: Any) -> None:
+    service = autonomous(0.001)
+    decided(service, REFERENCE, lambda n: (n * 37 % 101) / 10 - 3)
+    service.clock.advance(60)
+    cleared = send(service)
+    assert cleared["is_cleared"] is True
+    with service.database.writing() as connection:
+        site = find(connection, "north")
+        assert site is not None
+        lower(connection, site.id, Mode.SHADOW, bundle=site.bundle)
+    decided(service, BATCH - 1, lambda n: 30.0 + n)
+    service.settle()
+    assert falls(service) == []
+    assert service.rows("SELECT study_id FROM workitems WHERE state = 'SCHEDULED'") == [(cleared["id"],)]
 
 
 def test_studies_that_are_decided_again_are_no_inputs(autonomous: Any) -> None:
