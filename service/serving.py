@@ -51,6 +51,7 @@ def run(settings: Settings, announce: Callable[[str, str | None, Judge], None]) 
         ws_per_message_deflate=False,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         log_config=None,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.drain_s,

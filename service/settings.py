@@ -101,10 +101,19 @@ class Settings(BaseSettings):
     )
 
     @model_validator(mode="after")
-    def _keep_what_may_be_recalled(self) -> Self:
+    def _agree(self) -> Self:
+        """Refuse what would silently mean less than was meant."""
         if self.retention_days is not None and self.retention_days < max(self.recall_days, self.audit_grace_days):
             raise ValueError(
                 f"DEMUR_RETENTION_DAYS ({self.retention_days}) must not be less than DEMUR_RECALL_DAYS ({self.recall_days:g}) "
                 f"and DEMUR_AUDIT_GRACE_DAYS ({self.audit_grace_days:g}): what was cleared may have to be read after all"
+            )
+        if self.tls_certificate is None and (self.tls_key or self.dimse_tls_clients):
+            raise ValueError("DEMUR_TLS_KEY and DEMUR_DIMSE_TLS_CLIENTS protect nothing without DEMUR_TLS_CERTIFICATE")
+        if self.oidc_issuer is None and (self.oidc_client_id or self.oidc_client_secret):
+            raise ValueError("DEMUR_OIDC_CLIENT_ID and DEMUR_OIDC_CLIENT_SECRET need DEMUR_OIDC_ISSUER")
+        if self.lost_after_s <= self.heartbeat_s:
+            raise ValueError(
+                f"DEMUR_LOST_AFTER_S ({self.lost_after_s:g}) must be more than DEMUR_HEARTBEAT_S ({self.heartbeat_s:g})"
             )
         return self

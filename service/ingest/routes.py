@@ -26,7 +26,7 @@ from service.ingest.gate import Passage
 from service.ingest.multipart import RelatedReader, boundary_of
 from service.ingest.schemas import status_of, store_response, warning_of
 from service.ingest.workflow import Outcome, Receipt
-from service.runtime import Running, Runtime
+from service.runtime import Running, Runtime, root_of
 from service.settings import Settings
 from service.sites.store import get as get_site
 from service.storage.workflow import Spool
@@ -85,7 +85,9 @@ async def post_study(
 
 
 @router.post("/v1/studies/{study_id}/complete", tags=["studies"], responses={202: {"model": StudyAnswer}})
-async def complete_study(study_id: str, principal: Sender, runtime: Running, decider: Deciding) -> Response:
+async def complete_study(
+    request: Request, study_id: str, principal: Sender, runtime: Running, decider: Deciding
+) -> Response:
     """Decide a study now: its sender says that it is whole."""
 
     def begin() -> tuple[Study | None, Attempt | None]:
@@ -98,10 +100,11 @@ async def complete_study(study_id: str, principal: Sender, runtime: Running, dec
                 now=runtime.clock(),
             )
 
-    found, attempt = await asyncio.to_thread(begin)
-    if found is None:
-        raise MissingError("there is no such study")
-    study = await _decided(runtime, decider, study_id, attempt, is_wanted=True)
+    with request.app.state.gate.pass_through(principal.site_id or ""):
+        found, attempt = await asyncio.to_thread(begin)
+        if found is None:
+            raise MissingError("there is no such study")
+        study = await _decided(runtime, decider, study_id, attempt, is_wanted=True)
     return JSONResponse(answer_of(study).model_dump(mode="json"), status_code=200 if study.state == "decided" else 202)
 
 
@@ -112,7 +115,7 @@ async def _store(
     with request.app.state.gate.pass_through(principal.site_id or "") as passage:
         async with _spooled(request, runtime, decider, passage) as spools:
             receipts = await asyncio.to_thread(_take_in_all, runtime, decider, principal, spools, study_instance_uid)
-    root = f"{str(request.base_url).rstrip('/')}/dicom-web"
+    root = f"{root_of(request)}/dicom-web"
     headers = {"Warning": f'299 demur: "{warning}"'} if (warning := warning_of(receipts)) else {}
     body, status = store_response(receipts, root=root), status_of(receipts)
     if media_type == answers.XML:

@@ -16,7 +16,7 @@ from service.retrieve import store
 from service.retrieve.schemas import conditions_of, dataset_of
 from service.retrieve.store import Page, Path, Stored
 from service.retrieve.workflow import Renderer, file_of, frames_of, metadata_of
-from service.runtime import Running, Runtime
+from service.runtime import Running, Runtime, root_of
 from service.triage.routes import Deciding
 
 router = APIRouter(prefix="/dicom-web", tags=["DICOMweb"])
@@ -159,7 +159,7 @@ def _multipart(kind: str, parts: Iterable[tuple[str, bytes]]) -> Response:
 
 
 def _root(request: Request) -> str:
-    return f"{str(request.base_url).rstrip('/')}/dicom-web"
+    return f"{root_of(request)}/dicom-web"
 
 
 def _url(request: Request, item: Stored) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from service.access.routes import Viewer
+from service.access.routes import Inquirer
 from service.errors import MissingError
 from service.runtime import Running
 from service.triage import store
@@ -23,7 +23,7 @@ Deciding = Annotated[Decider, Depends(decider_of)]
 
 
 @router.get("/v1/studies/{study_id}")
-def get_study(study_id: str, principal: Viewer, runtime: Running) -> StudyAnswer:
+def get_study(study_id: str, principal: Inquirer, runtime: Running) -> StudyAnswer:
     """Say what was decided of a study, why, and with what."""
     with runtime.database.reading() as connection:
         study = store.get(connection, study_id, site_id=principal.site_id)

@@ -34,6 +34,8 @@ _CALLED_MAX = 40
 logger = logging.getLogger(__name__)
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
+#: It goes into a cookie, and browsers drop long ones.
+_PATH_MAX = 500
 
 
 @router.get("/")
@@ -209,5 +211,6 @@ def _who(request: Request, runtime: Runtime, token: str, called: str) -> Princip
 
 def _ours(path: str) -> str:
     """Return a path of our own to go to after signing in; a worklist for anything else."""
-    is_ours = path.startswith(("/worklist", "/cases/")) and not path.startswith("//") and "\\" not in path
+    is_plain = path.isascii() and path.isprintable() and "\\" not in path and len(path) <= _PATH_MAX
+    is_ours = is_plain and path.startswith(("/worklist", "/cases/"))
     return path if is_ours and not path.endswith(".png") else "/worklist"

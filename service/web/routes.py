@@ -3,7 +3,8 @@
 Invariants:
 
 - An address holds internal ids only; a title holds no more than part of one.
-- A page never says what Demur decided. Why a case is here is shown when asked for, its score when the result is final.
+- A page never says what Demur decided, nor its score: that of a healthy call that is read unmarked would tell it. Why a case
+  is here is shown when asked for.
 - Films of a case are shown to who holds it, and of a finished reading to every reader.
 """
 
@@ -154,8 +155,6 @@ def case_page(
         images = store.images(connection, [workitem.study_id])[workitem.study_id] if may_look else []
         received_at = store.received_at(connection, workitem.study_id)
         age_years = store.age_years(connection, workitem.study_id)
-        is_final = workitem.state is State.COMPLETED
-        score = store.score(connection, workitem.study_id) if demur and is_final else None
         undoable = store.undoable(connection, principal, now)
         replaced_by = store.open_case_of(connection, workitem.study_id)
     with runtime.database.writing() as connection:
@@ -181,7 +180,6 @@ def case_page(
         case=case,
         may_look=may_look,
         demur=demur,
-        score=score,
         findings={str(finding): words for finding, words in FINDINGS.items()},
         confidences={str(confidence): words for confidence, words in CONFIDENCES.items()},
         note_max=NOTE_MAX,

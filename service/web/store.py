@@ -160,11 +160,6 @@ def age_years(connection: Connection, study_id: str) -> float | None:
     return connection.execute(select(studies.c.age_years).where(studies.c.id == study_id)).scalar_one()
 
 
-def score(connection: Connection, study_id: str) -> float | None:
-    """Return a study's score, if it has one."""
-    return connection.execute(select(studies.c.score).where(studies.c.id == study_id)).scalar_one()
-
-
 def open_case_of(connection: Connection, study_id: str) -> str | None:
     """Return the id of a study's open workitem: what replaced one that was given back."""
     query = select(workitems.c.id).where(

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, Response, WebSocket
 
 from service.access.routes import Reader
-from service.runtime import Running
+from service.runtime import Running, root_of
 from service.worklist import channel, subscriptions
 from service.worklist.channel import Channels, Follower
 
@@ -32,7 +32,7 @@ def subscribe(
         subscriptions.subscribe(
             connection, principal, subscriber, uid, has_lock=deletionlock, matching=matching, now=runtime.clock()
         )
-    root = str(request.base_url).rstrip("/").replace("http", "ws", 1)
+    root = root_of(request).replace("http", "ws", 1)
     place = f"{root}/dicom-web/subscribers/{quote(subscriber.aet, safe='')}"
     return Response(status_code=201, headers={"Content-Location": place})
 

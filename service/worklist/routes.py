@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from service.access.routes import Reader
 from service.access.workflow import Principal, saw
 from service.errors import RequestError, TooLargeError
-from service.runtime import Running, Runtime
+from service.runtime import Running, Runtime, root_of
 from service.worklist import feed, store, workflow
 from service.worklist.readings import Confidence, Finding, Result, amend, give_result
 from service.worklist.schemas import (
@@ -154,7 +154,7 @@ def _lease(runtime: Runtime) -> timedelta:
 
 
 def _root(request: Request) -> str:
-    return f"{str(request.base_url).rstrip('/')}/dicom-web"
+    return f"{root_of(request)}/dicom-web"
 
 
 async def _body(request: Request) -> bytes:

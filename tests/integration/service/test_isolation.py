@@ -1,5 +1,6 @@
 """Every route with every role: who gets in, and that no site learns of another's studies."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -10,10 +11,10 @@ from tests.service_support import make_dicom, uid_of
 OPEN = {"/healthz", "/readyz", "/metrics"}
 #: What a role may call; everything else is 403.
 ALLOWED = {
-    "north": {"store", "look"},
+    "north": {"store", "look", "ask"},
     "rita": {"look", "read"},
-    "anna": {"look", "audit"},
-    "ada": {"audit", "keep"},
+    "anna": {"look", "ask", "audit"},
+    "ada": {"ask", "audit", "keep"},
 }
 
 
@@ -92,6 +93,8 @@ def test_each_role_gets_in_where_it_belongs_and_nowhere_else(service: Any, names
             return "audit"
         if path.endswith(("/images", "/erasure", "/correction")):
             return "keep"
+        if path == "/v1/studies/{study_id}":
+            return "ask"
         return "store" if method == "POST" else "look"
 
     for method, path in routes(service):
@@ -126,3 +129,11 @@ def test_a_replaced_token_ends_after_its_time_of_grace(service: Any, names: dict
     assert (old.get(path).status_code, service.client("north").get(path).status_code) == (200, 200)
     service.clock.advance(3601)
     assert (old.get(path).status_code, service.client("north").get(path).status_code) == (401, 200)
+
+
+def test_another_page_cannot_use_what_a_browser_sends_by_itself(service: Any, names: dict[str, str]) -> None:
+    client = service.client()
+    basic = "Basic " + base64.b64encode(f"north:{service.tokens['north']}".encode()).decode()
+    path = f"/v1/studies/{names['study_id']}/complete"
+    for told, status in (({}, 200), ({"Sec-Fetch-Site": "same-origin"}, 200), ({"Sec-Fetch-Site": "cross-site"}, 403)):
+        assert client.post(path, headers={"Authorization": basic, **told}).status_code == status, told

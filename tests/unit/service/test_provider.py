@@ -46,7 +46,7 @@ def test_half_a_registration_stops_the_service(changes: dict[str, object]) -> No
 
 
 def test_without_an_issuer_there_is_no_provider() -> None:
-    assert registration(oidc_issuer=None) is None
+    assert registration(oidc_issuer=None, oidc_client_id=None, oidc_client_secret=None) is None
 
 
 def test_people_come_back_to_the_address_that_was_set_and_to_no_header() -> None:
@@ -69,3 +69,13 @@ def test_an_attempt_survives_its_cookie_and_gives_nothing_of_it_away() -> None:
     assert len(shown) == 4
     assert not any(attempt.secret in value for value in shown)
     assert Attempt.parse("").secret != Attempt.parse("").secret
+
+
+@pytest.mark.parametrize(
+    "path", ["/worklist/\u0100", "/worklist?" + "x" * 600, "//elsewhere.example", "/worklist\\x", "/x"]
+)
+def test_only_a_plain_path_of_our_own_is_gone_to_after_signing_in(path: str) -> None:
+    from service.web.entrance import _ours
+
+    assert _ours(path) == "/worklist"
+    assert _ours("/cases/0af3?demur=1") == "/cases/0af3?demur=1"
