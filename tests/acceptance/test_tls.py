@@ -1,5 +1,6 @@
 """TLS as it is configured: HTTPS, and DIMSE with client certificates, each with real clients and certificates made here."""
 
+import gc
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -24,6 +25,13 @@ from tests.service_support import DEMUR, Process, Receiving, make_dicom, related
 # Where a handshake fails, pynetdicom as client leaves its socket to the collector.
 pytestmark = pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")
 CR = "1.2.840.10008.5.1.4.1.1.1"
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Have what is left to the collector collected here, not in the midst of another file's test."""
+    yield
+    gc.collect()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The receiver of DIMSE in this process: statuses and their reasons, limits, and that nothing acknowledged is not stored."""
 
+import gc
 import io
 import socket
 import struct
@@ -29,6 +30,13 @@ from tests.service_support import make_dicom, wait_until
 pytestmark = pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Have what is left to the collector collected here, not in the midst of another file's test."""
+    yield
+    gc.collect()
 
 
 @dataclass
