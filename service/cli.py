@@ -4,40 +4,19 @@ import json
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from models.errors import DataError
 from models.vocabulary import Mode
-
-if TYPE_CHECKING:
-    from service.database import Database
-    from service.settings import Settings
+from service.options import AsJson, BundleFolder, DatabaseUrl, StorageFolder, TrustFile, open_database, settings_from
 
 app = typer.Typer(no_args_is_help=True)
 site_app = typer.Typer(no_args_is_help=True, help="Add sites, list them, and set how far each trusts Demur.")
 ledger_app = typer.Typer(no_args_is_help=True, help="Check the ledger.")
 app.add_typer(site_app, name="site")
 app.add_typer(ledger_app, name="ledger")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
-DatabaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--database", help="sqlite:///FILE or postgresql://…; DEMUR_DATABASE if not given.", show_default=False
-    ),
-]
-StorageFolder = Annotated[
-    str | None, typer.Option("--storage", help="Folder of the files; DEMUR_STORAGE if not given.", show_default=False)
-]
-BundleFolder = Annotated[
-    Path | None,
-    typer.Option("--bundle", help="The release to decide with; DEMUR_BUNDLE if not given.", show_default=False),
-]
-TrustFile = Annotated[
-    Path | None, typer.Option("--trust", help="List of trusted keys; DEMUR_TRUST if not given.", show_default=False)
-]
 
 
 @app.command()
@@ -60,14 +39,14 @@ def serve(
     from service.serving import run
     from service.triage.judge import Judge
 
-    settings = _settings(bundle=bundle, trust=trust, database=database, storage=storage, host=host, port=port)
+    settings = settings_from(bundle=bundle, trust=trust, database=database, storage=storage, host=host, port=port)
 
     def announce(url: str, token: str | None, judge: Judge) -> None:
         if as_json:
             typer.echo(json.dumps({"url": url, "reader_token": token, "bundle": judge.bundle or None}))
         else:
             typer.echo(f"Demur listens at {url}")
-            typer.echo(f"  release   {judge.words(_now())}")
+            typer.echo(f"  release   {judge.words(datetime.now(UTC))}")
             typer.echo(f"  worklist  {url}/worklist")
             ways = (
                 ("at " + str(settings.oidc_issuer), settings.oidc_issuer is not None),
@@ -100,7 +79,7 @@ def receive(
     """
     from service.receiving import Listening, run
 
-    settings = _settings(
+    settings = settings_from(
         database=database,
         storage=storage,
         dimse_host=host,
@@ -134,10 +113,10 @@ def add_site(
     """
     from service.sites.workflow import add_site as add
 
-    settings = _settings(database=database)
-    opened = _open(settings)
+    settings = settings_from(database=database)
+    opened = open_database(settings)
     with opened.writing() as connection:
-        site, token = add(connection, name, audit_probability=settings.audit_probability, now=_now())
+        site, token = add(connection, name, audit_probability=settings.audit_probability, now=datetime.now(UTC))
     if as_json:
         typer.echo(json.dumps({"site": site.name, "mode": site.mode, "token": token}))
     else:
@@ -156,7 +135,7 @@ def list_sites(database: DatabaseUrl = None, as_json: AsJson = False) -> None:
     from service.sites.store import every, falls
     from service.watch.workflow import in_words, standings
 
-    with _open(_settings(database=database)).reading() as connection:
+    with open_database(settings_from(database=database)).reading() as connection:
         watches = standings(connection)
         sites = [(site, next(iter(falls(connection, site_id=site.id)), None)) for site in every(connection)]
     if as_json:
@@ -199,16 +178,16 @@ def set_site_mode(
     from service.sites.workflow import set_mode
     from service.triage.judge import verified_bundle
 
-    settings = _settings(bundle=bundle, trust=trust, database=database)
-    release = verified_bundle(settings.bundle, settings.trust, _now())
-    with _open(settings).writing() as connection:
+    settings = settings_from(bundle=bundle, trust=trust, database=database)
+    release = verified_bundle(settings.bundle, settings.trust, datetime.now(UTC))
+    with open_database(settings).writing() as connection:
         site = set_mode(
             connection,
             name,
             mode,
             certificate=release.certificate if release is not None else None,
             bundle=release.digest if release is not None else "",
-            now=_now(),
+            now=datetime.now(UTC),
         )
     typer.echo(
         json.dumps({"site": site.name, "mode": site.mode})
@@ -230,8 +209,8 @@ def replace_site_token(
     """
     from service.sites.workflow import replace_token
 
-    with _open(_settings(database=database)).writing() as connection:
-        token = replace_token(connection, name, grace=timedelta(hours=grace_h), now=_now())
+    with open_database(settings_from(database=database)).writing() as connection:
+        token = replace_token(connection, name, grace=timedelta(hours=grace_h), now=datetime.now(UTC))
     typer.echo(
         json.dumps({"site": name, "token": token}) if as_json else f"The new token of {name}, shown only now:\n{token}"
     )
@@ -255,8 +234,8 @@ def grant_access(
 
     if role not in set(Role):
         raise DataError(f"there is no role {role!r}; give reader, auditor or admin")
-    with _open(_settings(database=database)).writing() as connection:
-        token = grant(connection, name=name, role=Role(role), now=_now(), lifetime=timedelta(days=days))
+    with open_database(settings_from(database=database)).writing() as connection:
+        token = grant(connection, name=name, role=Role(role), now=datetime.now(UTC), lifetime=timedelta(days=days))
     if as_json:
         typer.echo(json.dumps({"name": name, "role": role, "token": token}))
     else:
@@ -301,7 +280,7 @@ def verify_ledger(database: DatabaseUrl = None, as_json: AsJson = False) -> None
     """
     from service.ledger.workflow import verify
 
-    with _open(_settings(database=database)).reading() as connection:
+    with open_database(settings_from(database=database)).reading() as connection:
         found = verify(connection)
     if as_json:
         typer.echo(json.dumps({"entries": found.entries, "head": found.head, "flaw": found.flaw or None}))
@@ -336,8 +315,8 @@ def replay(
     from service.app import open_storage
     from service.audit.replaying import history_of, replay_all
 
-    settings = _settings(bundle=bundle, trust=trust, database=database, storage=storage)
-    history = history_of(_open(settings))
+    settings = settings_from(bundle=bundle, trust=trust, database=database, storage=storage)
+    history = history_of(open_database(settings))
     work = replay_all(
         history, open_storage(settings), bundle=settings.bundle, trust=settings.trust, tolerance=tolerance
     )
@@ -384,7 +363,7 @@ def doctor(
     """
     from service.doctor import examine
 
-    findings = list(examine(_settings(bundle=bundle, trust=trust, database=database, storage=storage)))
+    findings = list(examine(settings_from(bundle=bundle, trust=trust, database=database, storage=storage)))
     if as_json:
         rows = [
             {"check": item.check, "good": item.is_good, "found": item.found, "advice": item.advice or None}
@@ -398,34 +377,3 @@ def doctor(
                 typer.echo(f"     {'':10} → {item.advice}")
     if not all(item.is_good for item in findings):
         raise typer.Exit(1)
-
-
-def _settings(**given: object) -> "Settings":
-    from pydantic import ValidationError
-
-    from service.settings import Settings
-
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType]
-    except ValidationError as fault:
-        first = fault.errors()[0]
-        where = f"the setting {'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
-        raise DataError(where + first["msg"].removeprefix("Value error, ")) from None
-
-
-def _open(settings: "Settings") -> "Database":
-    from sqlalchemy.exc import ArgumentError, DBAPIError
-
-    from service import schema
-    from service.database import Database
-
-    try:
-        opened = Database(settings.database)
-        schema.upgrade(opened)
-    except (ArgumentError, DBAPIError) as fault:
-        raise DataError(f"the database cannot be opened ({type(fault).__name__}); check --database") from None
-    return opened
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

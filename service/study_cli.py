@@ -3,13 +3,13 @@
 import getpass
 import json
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from models.errors import DataError
-from service.cli import AsJson, DatabaseUrl, StorageFolder, _now, _open, _settings
+from service.options import AsJson, DatabaseUrl, StorageFolder, open_database, settings_from
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -55,7 +55,7 @@ def find_study(
     """
     from service.records import store
 
-    with closing(_open(_settings(database=database))) as opened, opened.reading() as connection:
+    with closing(open_database(settings_from(database=database))) as opened, opened.reading() as connection:
         found = [
             (study, store.images(connection, study.id)) for study in store.search(connection, site=site, name=name)
         ]
@@ -107,18 +107,18 @@ def erase_study(
     from service.records.workflow import erase_study as erase
 
     asked = _checked(ErasureRequest, reason=reason, unread_too=unread_too)
-    settings = _settings(database=database, storage=storage)
+    settings = settings_from(database=database, storage=storage)
     files = open_storage(settings)
     if not yes:
         typer.confirm("This cannot be undone. Erase it?", abort=True)
     request = _request(by, asked.reason)
-    with closing(_open(settings)) as opened:
+    with closing(open_database(settings)) as opened:
         with opened.writing() as connection:
             if image is None:
                 erased = erase(connection, study, request, is_unread_too=unread_too)
             else:
                 erased = erase_image(connection, study, image, request, is_unread_too=unread_too)
-        left = delete_files(opened, files, now=_now())
+        left = delete_files(opened, files, now=datetime.now(UTC))
     if as_json:
         typer.echo(json.dumps({"id": study, "images": erased.images, "files_left": left}))
     else:
@@ -155,7 +155,7 @@ def correct_study(
         patient_sex=sex,
         reason=reason,
     )
-    with closing(_open(_settings(database=database))) as opened, opened.writing() as connection:
+    with closing(open_database(settings_from(database=database))) as opened, opened.writing() as connection:
         correct(connection, study, asked.patient(), _request(by, asked.reason))
     typer.echo(json.dumps({"id": study}) if as_json else "The study is that patient's now, and waits on the worklist.")
 
@@ -173,7 +173,7 @@ def _checked(kind: "type[Asked]", **given: object) -> "Asked":
 def _request(by: str | None, reason: str) -> "Request":
     from service.records.workflow import Request
 
-    return Request(by=by or getpass.getuser(), reason=reason, now=_now())
+    return Request(by=by or getpass.getuser(), reason=reason, now=datetime.now(UTC))
 
 
 def _told(at: datetime) -> str:

@@ -10,7 +10,7 @@ import pytest
 from models.vocabulary import Mode
 from service.ledger.workflow import verify
 from service.sites.store import set_mode
-from tests.service_support import make_dicom, uid_of
+from tests.service_support import Release, make_dicom, uid_of
 
 DICOM = {"Content-Type": "application/dicom"}
 EVA = {
@@ -19,25 +19,6 @@ EVA = {
     "patient_birth_date": "19700101",
     "patient_sex": "F",
 }
-
-
-class Release:
-    """Stands for a bundle that finds every film healthy."""
-
-    bundle = "b" * 64
-
-    def __init__(self, certificate: Any) -> None:
-        self.certificate = certificate
-
-    def assess(self, images: Any) -> Any:
-        from deploy.runtime import Assessment, Timings
-
-        return Assessment(
-            score=-1.0, gates=(), logits=(-1.0,), strangeness=0.0, images=(), runtime="r 1", timings=Timings()
-        )
-
-    def close(self) -> None:
-        pass
 
 
 def send(service: Any, data: bytes) -> dict[str, Any]:

@@ -13,29 +13,10 @@ from service.ledger.workflow import verify
 from service.records.workflow import retain
 from service.settings import Settings
 from service.sites.store import set_mode
-from tests.service_support import make_dicom, uid_of
+from tests.service_support import Release, make_dicom, uid_of
 
 DICOM = {"Content-Type": "application/dicom"}
 READ = {"finding": "no_finding", "note": "Frau Mustermann is well", "confidence": "high"}
-
-
-class Release:
-    """Stands for a bundle that finds every film healthy."""
-
-    bundle = "b" * 64
-
-    def __init__(self, certificate: Any) -> None:
-        self.certificate = certificate
-
-    def assess(self, images: Any) -> Any:
-        from deploy.runtime import Assessment, Timings
-
-        return Assessment(
-            score=-1.0, gates=(), logits=(-1.0,), strangeness=0.0, images=(), runtime="r 1", timings=Timings()
-        )
-
-    def close(self) -> None:
-        pass
 
 
 def send(service: Any, data: bytes, site: str = "north") -> dict[str, Any]:

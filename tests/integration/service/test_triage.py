@@ -13,36 +13,9 @@ from models.vocabulary import Mode
 from service.sites.store import set_mode
 from service.sites.workflow import set_mode as raise_site
 from service.triage import workflow as triage
-from tests.service_support import make_dicom, related, uid_of
+from tests.service_support import Release, make_dicom, related, uid_of
 
 DICOM = {"Content-Type": "application/dicom"}
-
-
-class Release:
-    """Stands for a bundle whose engine gives scores of choice; the policy that decides on them is the real one."""
-
-    bundle = "b" * 64
-
-    def __init__(self, certificate: Any, score: float | Exception = -1.0) -> None:
-        self.certificate, self.score = certificate, score
-
-    def assess(self, images: Any) -> Any:
-        from deploy.runtime import Assessment, Timings
-
-        if isinstance(self.score, Exception):
-            raise self.score
-        return Assessment(
-            score=self.score,
-            gates=(),
-            logits=(self.score,),
-            strangeness=0.0,
-            images=(),
-            runtime="r 1",
-            timings=Timings(),
-        )
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture

@@ -20,31 +20,12 @@ from service.watch.inputs import BATCH, REFERENCE
 from service.worklist.readings import Finding, Result, amend, give_result
 from service.worklist.states import State
 from service.worklist.workflow import change_state, claim_next
-from tests.service_support import make_dicom
+from tests.service_support import Release, make_dicom
 
 DICOM = {"Content-Type": "application/dicom"}
 RITA = Principal(name="rita", roles=frozenset({Role.READER}))
 LOCK = "1.2.3"
 TABLES = ("calls", "watches")
-
-
-class Release:
-    """Stands for a bundle whose engine calls everything healthy; policy, worklist and monitor are the real ones."""
-
-    bundle = "b" * 64
-
-    def __init__(self, certificate: Any) -> None:
-        self.certificate, self.score = certificate, -1.0
-
-    def assess(self, images: Any) -> Any:
-        from deploy.runtime import Assessment, Timings
-
-        return Assessment(
-            score=self.score, gates=(), logits=(self.score,), strangeness=0.0, images=(), runtime="r", timings=Timings()
-        )
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture
